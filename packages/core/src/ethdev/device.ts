@@ -1,0 +1,100 @@
+/**
+ * Lifetime path: what a driver gives core, and how a driver is found by a device's name.
+ */
+import { usageError } from "../errors.js";
+
+/** A device as its driver presents it. Verbs in pairs: configure/close, start/stop. */
+export interface EthDevice {
+  /** As the user wrote it, e.g. "net_tap0". */
+  readonly name: string;
+  readonly driver: string;
+  readonly mac: Uint8Array;
+  readonly rxQueuesMax: number;
+  readonly txQueuesMax: number;
+  /** Why a restriction on the queues exists, for the message when it is broken. */
+  readonly queueLimitReason?: string;
+  /** True when its receive side ends by itself, as a capture does. */
+  readonly finite: boolean;
+  /**
+   * Makes what the queues need. @throws WeirError and leaves nothing behind
+   */
+  configure(queues: { readonly rx: number; readonly tx: number }): void;
+  /** The parts of a queue's image that the driver decides. After `configure`. */
+  rxQueue(queue: number): DeviceQueue;
+  txQueue(queue: number): DeviceQueue;
+  /** Called on ctl before the lcores run. */
+  start(): void;
+  /** Called on ctl after the lcores stopped. */
+  stop(): void;
+  /** Releases everything; completes whatever fails, and throws the errors together then. */
+  close(): void;
+}
+
+export interface DeviceQueue {
+  readonly module: string;
+  readonly params: unknown;
+  /** Send only: what it holds is taken out by another lcore, so it is not to be taken back while that one runs. */
+  readonly drainedElsewhere?: boolean;
+}
+
+/** A driver of virtual devices. */
+export interface VdevDriver {
+  /** What device names start with, e.g. "net_tap". */
+  readonly prefix: string;
+  /** Its arguments, for messages and `--help`. */
+  readonly parameters: readonly string[];
+  /** @throws WeirError when the device cannot be opened; nothing is left behind then */
+  probe(spec: VdevSpec): EthDevice;
+}
+
+/** `net_pcap0,rx_pcap=a.pcap,tx_pcap=b.pcap` taken apart. */
+export interface VdevSpec {
+  readonly name: string;
+  readonly args: ReadonlyMap<string, string>;
+}
+
+/** The driver for a `--vdev` argument, and the argument taken apart. @throws WeirError usage */
+export function findVdev(
+  text: string,
+  drivers: readonly VdevDriver[],
+): { driver: VdevDriver; spec: VdevSpec } {
+  const [name = "", ...pairs] = text.split(",");
+  const driver = drivers.find(
+    ({ prefix }) => name.startsWith(prefix) && /^\d*$/.test(name.slice(prefix.length)),
+  );
+  if (driver === undefined) {
+    const known = drivers.map(({ prefix }) => `${prefix}N`).join(", ");
+    throw usageError(`--vdev ${name}: there is no such device; known are ${known}`);
+  }
+  const args = new Map<string, string>();
+  for (const pair of pairs) {
+    const at = pair.indexOf("=");
+    const key = at < 0 ? pair : pair.slice(0, at);
+    if (at < 0 || !driver.parameters.includes(key)) {
+      const known = driver.parameters.map((parameter) => `${parameter}=`).join(" ");
+      throw usageError(
+        `--vdev ${name}: "${pair}" is not an argument of ${driver.prefix}; it takes ${known || "none"}`,
+      );
+    }
+    if (args.has(key)) throw usageError(`--vdev ${name}: ${key}= is given twice`);
+    args.set(key, pair.slice(at + 1));
+  }
+  return { driver, spec: { name, args } };
+}
+
+/** A whole number among a device's arguments. @throws WeirError usage */
+export function numberArgument(
+  spec: VdevSpec,
+  key: string,
+  range: { min: number; max: number; fallback: number },
+): number {
+  const text = spec.args.get(key);
+  if (text === undefined) return range.fallback;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < range.min || value > range.max) {
+    throw usageError(
+      `--vdev ${spec.name}: ${key}=${text} is not a whole number from ${range.min} to ${range.max}`,
+    );
+  }
+  return value;
+}

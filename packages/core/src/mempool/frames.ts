@@ -1,0 +1,347 @@
+/**
+ * Data path: what an application does with a frame. One object per thread; no method allocates or throws.
+ *
+ * A frame is named by the handle of its first segment. `position(h)` indexes `bytes`, which is the whole arena.
+ */
+
+import { DATA_ROOM, dataStart, HEADROOM, SLOT_STRIDE } from "../memory/slot.js";
+import { specialise } from "../specialise.js";
+import type { LcoreMemory } from "./lcore-memory.js";
+import {
+  POOL_SHIFT,
+  SEGMENTS_LIMIT,
+  SHAPE_CHAINED,
+  SHAPE_INDIRECT,
+  SHAPE_MASK,
+  SHAPE_SHARED,
+} from "./table.js";
+
+/** The first 12 bytes of an Ethernet frame as three words: destination and source as they lie in memory. */
+export interface MacWords {
+  readonly w0: number;
+  readonly w1: number;
+  readonly w2: number;
+}
+
+export interface Frames {
+  /** All packet memory of the process, indexed by `position`. */
+  readonly bytes: Uint8Array;
+  /** Index into `bytes` of the first byte of a segment. */
+  position(handle: number): number;
+  /** Bytes of the whole frame. */
+  length(handle: number): number;
+  /** Bytes of this segment alone. */
+  segmentLength(handle: number): number;
+  /** The next segment, 0 after the last. */
+  next(handle: number): number;
+  /** The port that received the frame. */
+  port(handle: number): number;
+
+  /** A new frame with no data yet; 0 when the pool is empty. The caller holds it. */
+  alloc(): number;
+  /** Up to `n` new frames with no data; returns how many. */
+  allocBurst(handles: Uint32Array, n: number): number;
+  /** Gives a frame back, all segments. Afterwards the handle is nobody's. */
+  free(handle: number): void;
+  freeBurst(handles: Uint32Array, n: number): void;
+
+  /** Makes a frame of one segment `n` bytes long, at most 2,048; false when it cannot. */
+  setLength(handle: number, n: number): boolean;
+  /** Grows the frame by `n` bytes in front, in its headroom; returns the new position, or -1 when there is no room. */
+  prepend(handle: number, n: number): number;
+  /** Drops `n` bytes in front, from the first segment; false when it has fewer. */
+  trimFront(handle: number, n: number): boolean;
+  /** Drops `n` bytes at the end, from the last segment; false when it has fewer. */
+  trimEnd(handle: number, n: number): boolean;
+  /** Appends the frame `tail` to `head`; true: `tail` is part of `head` now; false: they are as before. */
+  chain(head: number, tail: number): boolean;
+  /** Fills the frame's segments with `count` bytes of `source` from `at`; returns the frame, or 0 when the pool is dry. */
+  fromBytes(source: Uint8Array, at: number, count: number): number;
+  /** Copies the whole frame into `out` from `at` on; returns its length, or -1 when it does not fit. */
+  toBytes(handle: number, out: Uint8Array, at: number): number;
+
+  /** Exchanges source and destination MAC address. */
+  swapMacs(handle: number): void;
+  /** Writes both MAC addresses: see `macWords`. */
+  writeMacs(handle: number, w0: number, w1: number, w2: number): void;
+
+  /**
+   * A second frame that shows the same bytes; 0 when the pool is empty. Each of the two is given back on its own, in any
+   * order, from any thread that holds it. What one writes the other sees.
+   */
+  clone(handle: number): number;
+  /** As `clone`, but only `count` bytes from byte `offset` on; 0 also when that is outside of the frame. */
+  fragment(handle: number, offset: number, count: number): number;
+}
+
+/** Destination and source address (six bytes each) as `writeMacs` takes them. Not for the data path. */
+export function macWords(destination: Uint8Array, source: Uint8Array): MacWords {
+  const bytes = new Uint8Array(12);
+  bytes.set(destination.subarray(0, 6), 0);
+  bytes.set(source.subarray(0, 6), 6);
+  const view = new DataView(bytes.buffer);
+  return { w0: view.getInt32(0, true), w1: view.getInt32(4, true), w2: view.getInt32(8, true) };
+}
+
+/** @param pool the pool that `alloc` and the clones take from */
+export function attachFrames(memory: LcoreMemory, pool: number): Frames {
+  const constants = {
+    memory,
+    cache: memory.cache(pool),
+    table: memory.table,
+    u8: memory.arena.u8,
+    u32: memory.arena.u32,
+    LCORE: memory.holder,
+    STRIDE: SLOT_STRIDE,
+    HEADROOM,
+    DATA_ROOM,
+    POOL_SHIFT,
+    SEGMENTS_LIMIT,
+    CHAINED: SHAPE_CHAINED,
+    INDIRECT: SHAPE_INDIRECT,
+    SHARED: SHAPE_SHARED,
+    SHAPE_MASK,
+    dataStart,
+  };
+  return specialise(framesTemplate, constants, `lcore${memory.thread}.frames`);
+}
+
+interface FramesConstants {
+  memory: LcoreMemory;
+  cache: ReturnType<LcoreMemory["cache"]>;
+  table: LcoreMemory["table"];
+  u8: Uint8Array;
+  u32: Uint32Array;
+  LCORE: number;
+  STRIDE: number;
+  HEADROOM: number;
+  DATA_ROOM: number;
+  POOL_SHIFT: number;
+  SEGMENTS_LIMIT: number;
+  CHAINED: number;
+  INDIRECT: number;
+  SHARED: number;
+  SHAPE_MASK: number;
+  dataStart: (handle: number) => number;
+}
+
+/** Template: see specialise.ts. */
+function framesTemplate(k: FramesConstants): Frames {
+  const {
+    cache,
+    u8,
+    u32,
+    LCORE,
+    STRIDE,
+    HEADROOM,
+    DATA_ROOM,
+    SEGMENTS_LIMIT,
+    CHAINED,
+    INDIRECT,
+    SHARED,
+    dataStart,
+  } = k;
+  const { position, dataLength, packetLength, next, segments, kind, refs, base, port } = k.table;
+  const one = new Uint32Array(1);
+
+  function alloc(): number {
+    if (cache.get(one, 0, 1, LCORE) === 0) return 0;
+    const handle = one[0] as number;
+    position[handle] = handle * STRIDE + HEADROOM;
+    dataLength[handle] = 0;
+    packetLength[handle] = 0;
+    return handle;
+  }
+
+  function free(handle: number): void {
+    one[0] = handle;
+    cache.put(one, 0, 1, LCORE);
+  }
+
+  function last(handle: number): number {
+    let segment = handle;
+    while (next[segment] !== 0) segment = next[segment] as number;
+    return segment;
+  }
+
+  function chain(head: number, tail: number): boolean {
+    const count = (segments[head] as number) + (segments[tail] as number);
+    if (count > SEGMENTS_LIMIT || head === tail) return false;
+    const end = last(head);
+    next[end] = tail;
+    kind[end] = (kind[end] as number) | CHAINED;
+    segments[head] = count;
+    segments[tail] = 1;
+    packetLength[head] = (packetLength[head] as number) + (packetLength[tail] as number);
+    return true;
+  }
+
+  /** A clone of `count` bytes from `offset` of one segment. */
+  function indirect(segment: number, offset: number, count: number): number {
+    const handle = alloc();
+    if (handle === 0) return 0;
+    const root = base[segment] === 0 ? segment : (base[segment] as number);
+    // The root's shape has its bit already when `segment` is a clone itself, and only its holder may set it.
+    if (root === segment) kind[root] = (kind[root] as number) | SHARED;
+    Atomics.add(refs, root, 1);
+    base[handle] = root;
+    kind[handle] = (kind[handle] as number) | INDIRECT;
+    position[handle] = (position[segment] as number) + offset;
+    dataLength[handle] = count;
+    packetLength[handle] = count;
+    return handle;
+  }
+
+  function fragment(handle: number, offset: number, count: number): number {
+    if (!(offset >= 0 && count > 0 && offset + count <= (packetLength[handle] as number))) return 0;
+    let skip = offset;
+    let left = count;
+    let head = 0;
+    for (let segment = handle; left > 0; segment = next[segment] as number) {
+      const here = dataLength[segment] as number;
+      if (skip >= here) {
+        skip -= here;
+        continue;
+      }
+      const part = here - skip < left ? here - skip : left;
+      const piece = indirect(segment, skip, part);
+      if (piece === 0) {
+        if (head !== 0) free(head);
+        return 0;
+      }
+      port[piece] = port[handle] as number;
+      if (head === 0) head = piece;
+      else chain(head, piece);
+      left -= part;
+      skip = 0;
+    }
+    return head;
+  }
+
+  /** First byte that a segment may use, and the one behind its last. */
+  function roomStart(handle: number): number {
+    return dataStart(base[handle] === 0 ? handle : (base[handle] as number)) - HEADROOM;
+  }
+
+  return {
+    bytes: u8,
+    position: (handle) => position[handle] as number,
+    length: (handle) => packetLength[handle] as number,
+    segmentLength: (handle) => dataLength[handle] as number,
+    next: (handle) => next[handle] as number,
+    port: (handle) => port[handle] as number,
+    alloc,
+    allocBurst(handles, n) {
+      const got = cache.get(handles, 0, n, LCORE);
+      for (let i = 0; i < got; i++) {
+        const handle = handles[i] as number;
+        position[handle] = handle * STRIDE + HEADROOM;
+        dataLength[handle] = 0;
+        packetLength[handle] = 0;
+      }
+      return got;
+    },
+    free,
+    freeBurst(handles, n) {
+      cache.put(handles, 0, n, LCORE);
+    },
+    setLength(handle, n) {
+      const end = roomStart(handle) + HEADROOM + DATA_ROOM;
+      if (next[handle] !== 0 || n < 0 || (position[handle] as number) + n > end) return false;
+      dataLength[handle] = n;
+      packetLength[handle] = n;
+      return true;
+    },
+    prepend(handle, n) {
+      const at = (position[handle] as number) - n;
+      if (n < 0 || at < roomStart(handle)) return -1;
+      position[handle] = at;
+      dataLength[handle] = (dataLength[handle] as number) + n;
+      packetLength[handle] = (packetLength[handle] as number) + n;
+      return at;
+    },
+    trimFront(handle, n) {
+      if (n < 0 || n > (dataLength[handle] as number)) return false;
+      position[handle] = (position[handle] as number) + n;
+      dataLength[handle] = (dataLength[handle] as number) - n;
+      packetLength[handle] = (packetLength[handle] as number) - n;
+      return true;
+    },
+    trimEnd(handle, n) {
+      const end = last(handle);
+      if (n < 0 || n > (dataLength[end] as number)) return false;
+      dataLength[end] = (dataLength[end] as number) - n;
+      packetLength[handle] = (packetLength[handle] as number) - n;
+      return true;
+    },
+    chain,
+    fromBytes(source, at, count) {
+      if (!(count >= 0 && at >= 0 && at + count <= source.length)) return 0;
+      const head = alloc();
+      let segment = head;
+      for (let done = 0; segment !== 0; ) {
+        const part = count - done < DATA_ROOM ? count - done : DATA_ROOM;
+        const to = position[segment] as number;
+        for (let i = 0; i < part; i++) u8[to + i] = source[at + done + i] as number;
+        dataLength[segment] = part;
+        packetLength[segment] = part;
+        done += part;
+        if (segment !== head && !chain(head, segment)) {
+          free(segment);
+          break;
+        }
+        if (done === count) return head;
+        segment = alloc();
+      }
+      if (head !== 0) free(head);
+      return 0;
+    },
+    toBytes(handle, out, at) {
+      const total = packetLength[handle] as number;
+      if (at + total > out.length) return -1;
+      let done = at;
+      for (let segment = handle; segment !== 0; segment = next[segment] as number) {
+        const from = position[segment] as number;
+        const part = dataLength[segment] as number;
+        for (let i = 0; i < part; i++) out[done + i] = u8[from + i] as number;
+        done += part;
+      }
+      return total;
+    },
+    swapMacs(handle) {
+      const at = position[handle] as number;
+      if ((at & 3) === 0) {
+        const word = at >>> 2;
+        const w0 = u32[word] as number; // destination 0-3
+        const w1 = u32[word + 1] as number; // destination 4-5, source 0-1
+        const w2 = u32[word + 2] as number; // source 2-5
+        u32[word] = (w1 >>> 16) | (w2 << 16);
+        u32[word + 1] = (w2 >>> 16) | (w0 << 16);
+        u32[word + 2] = (w0 >>> 16) | (w1 << 16);
+        return;
+      }
+      for (let i = at; i < at + 6; i++) {
+        const destination = u8[i] as number;
+        u8[i] = u8[i + 6] as number;
+        u8[i + 6] = destination;
+      }
+    },
+    writeMacs(handle, w0, w1, w2) {
+      const at = position[handle] as number;
+      if ((at & 3) === 0) {
+        const word = at >>> 2;
+        u32[word] = w0;
+        u32[word + 1] = w1;
+        u32[word + 2] = w2;
+        return;
+      }
+      for (let i = 0; i < 4; i++) {
+        u8[at + i] = w0 >>> (8 * i);
+        u8[at + 4 + i] = w1 >>> (8 * i);
+        u8[at + 8 + i] = w2 >>> (8 * i);
+      }
+    },
+    clone: (handle) => fragment(handle, 0, packetLength[handle] as number),
+    fragment,
+  };
+}

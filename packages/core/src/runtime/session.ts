@@ -1,0 +1,429 @@
+/**
+ * Lifetime path: one run of an application, from its devices to the last account. Everything that is taken here is
+ * given back in the opposite order, whatever fails on the way.
+ */
+import { EXIT_CRASH, EXIT_OK, usageError, WeirError } from "../errors.js";
+import { type EthDevice, findVdev, type VdevDriver } from "../ethdev/device.js";
+import { Port } from "../ethdev/port.js";
+import type { QueueImage } from "../ethdev/queue.js";
+import { HUGE_PAGE_BYTES } from "../memory/arena.js";
+import { type Account, audit } from "../mempool/audit.js";
+import { TICK_MS } from "../mempool/ledger.js";
+import { PacketMemory } from "../mempool/packet-memory.js";
+import type { Pool } from "../mempool/pool.js";
+import {
+  type AppSpec,
+  defaultPlan,
+  type Plan,
+  type PortInfo,
+  type Route,
+  type Status,
+} from "./app.js";
+import type { Lcore } from "./eal-args.js";
+import type { Executor, RunningLcore } from "./executor.js";
+import { importApp, LCORE_PASSED, LCORE_WORDS_BYTES, type LcoreImage } from "./lcore.js";
+import type { OptionValues } from "./options.js";
+
+/** Time that an lcore has to pass a quiescent point before it is declared stuck. */
+const STUCK_MS = 1000;
+/** How often ctl looks whether the end has come. */
+const WATCH_MS = 20;
+const POOL_NAME = "mbuf_pool";
+const CACHE_SIZE = 256;
+/** As DPDK's l2fwd: never fewer than this. */
+const BUFFERS_MIN = 8192;
+const BUFFERS_PER_QUEUE = 2048;
+
+export interface SessionOptions {
+  /** URL of the application's module. */
+  readonly module: string;
+  readonly vdevs: readonly string[];
+  readonly drivers: readonly VdevDriver[];
+  readonly lcores: readonly Lcore[];
+  readonly executor: Executor;
+  readonly hugepages: boolean;
+  /** Packet memory at most, MiB; 0: no limit of its own. */
+  readonly memoryMib: number;
+  readonly appOptions: OptionValues;
+  /** Gets one line for each thing that the user should know. */
+  readonly log: (line: string) => void;
+}
+
+export class Session {
+  readonly memory: PacketMemory;
+  readonly ports: readonly Port[];
+  readonly #options: SessionOptions;
+  readonly #spec: AppSpec<unknown>;
+  readonly #plan: Plan<unknown>;
+  readonly #pool: Pool;
+  readonly #lcores: RunningLcore[] = [];
+  readonly #crashed = new Set<number>();
+  readonly #stuck = new Set<number>();
+  #stopRequested = false;
+  #force = false;
+  #startMs = 0;
+
+  /** Opens devices and memory. @throws WeirError with everything closed again */
+  static async open(options: SessionOptions): Promise<Session> {
+    const spec = await options.executor.real(importApp(options.module));
+    if (options.vdevs.length === 0) {
+      const known = options.drivers.map(({ prefix }) => `--vdev ${prefix}0`).join(", ");
+      throw usageError(
+        `${spec.name} has no port to work on: add at least one device, for example ${known}`,
+      );
+    }
+    const devices: EthDevice[] = [];
+    try {
+      for (const text of options.vdevs) {
+        const { driver, spec: vdev } = findVdev(text, options.drivers);
+        if (devices.some(({ name }) => name === vdev.name))
+          throw usageError(`--vdev ${vdev.name} is given twice; number them`);
+        devices.push(driver.probe(vdev));
+      }
+      return new Session(options, spec, devices);
+    } catch (error) {
+      for (const device of devices) device.close();
+      throw error;
+    }
+  }
+
+  private constructor(
+    options: SessionOptions,
+    spec: AppSpec<unknown>,
+    devices: readonly EthDevice[],
+  ) {
+    this.#options = options;
+    this.#spec = spec;
+    const infos = devices.map((device, id) => portInfo(id, device));
+    const lcoreIds = options.lcores.map(({ id }) => id);
+    const env = { ports: infos, lcores: lcoreIds, options: options.appOptions };
+    this.#plan = spec.setup?.(env) ?? defaultPlan(env);
+    checkRoutes(this.#plan.routes, infos, lcoreIds);
+
+    const used = new Set(this.#plan.routes.map(({ lcore }) => lcore));
+    const threads = ["ctl", ...[...used].sort((a, b) => a - b).map((id) => `lcore ${id}`)];
+    const bytes = options.memoryMib * 2 ** 20;
+    this.memory = new PacketMemory({
+      threads,
+      hugepages: options.hugepages,
+      ...(bytes > 0 ? { bytes: Math.ceil(bytes / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES } : {}),
+    });
+    const ports: Port[] = [];
+    try {
+      const buffers =
+        this.#plan.buffers ?? Math.max(BUFFERS_MIN, this.#plan.routes.length * BUFFERS_PER_QUEUE);
+      this.#pool = this.memory.createPool({ name: POOL_NAME, buffers, cacheSize: CACHE_SIZE });
+      for (const [id, device] of devices.entries()) {
+        const port = new Port(id, device, this.memory);
+        ports.push(port);
+        port.configure(queueCounts(id, this.#plan.routes), this.#pool);
+      }
+    } catch (error) {
+      for (const port of ports) port.space.close();
+      this.memory.close();
+      throw error;
+    }
+    this.ports = ports;
+  }
+
+  /** Asks the run to end in good order; asked again, it ends without waiting for anyone. */
+  requestStop(): void {
+    if (this.#stopRequested) this.#force = true;
+    this.#stopRequested = true;
+  }
+
+  /** True when an lcore's thread is still in its turn: only the end of the process ends it. */
+  get stuck(): boolean {
+    return this.#stuck.size > 0;
+  }
+
+  /** Runs to the end and closes everything. Returns the exit code. */
+  async run(): Promise<number> {
+    const { executor } = this.#options;
+    const failures: unknown[] = [];
+    this.#startMs = executor.now();
+    try {
+      for (const port of this.ports) port.start();
+      await this.#launch();
+      await this.#watch();
+    } catch (error) {
+      failures.push(error);
+    }
+    const status = await this.#shutdown(failures);
+    this.#spec.onEnd?.(status);
+    for (const failure of failures) this.#options.log(describe(failure));
+    if (failures.length > 0)
+      return failures[0] instanceof WeirError ? failures[0].exitCode : EXIT_CRASH;
+    return this.#crashed.size > 0 || this.#stuck.size > 0 ? EXIT_CRASH : EXIT_OK;
+  }
+
+  /** The figures as they are seen from outside while the lcores run. */
+  status(): Status {
+    const held: Record<string, number> = {};
+    let free = 0;
+    for (const [holder, count] of this.memory.heldByCounters()) {
+      if (holder.kind === "free" || holder.kind === "cache") free += count;
+      else if (count !== 0) held[holder.name] = count;
+    }
+    return this.#statusOf({ total: this.memory.buffers, free, held });
+  }
+
+  async #launch(): Promise<void> {
+    const { lcores, executor } = this.#options;
+    const used = lcores
+      .filter(({ id }) => this.#plan.routes.some((route) => route.lcore === id))
+      .sort((a, b) => a.id - b.id);
+    for (const [i, lcore] of used.entries()) {
+      const image = this.#lcoreImage(lcore, i + 1);
+      this.#lcores.push(
+        await executor.launch(image, (error) => this.#onCrash(lcore.id, i + 1, error)),
+      );
+    }
+  }
+
+  #lcoreImage(lcore: Lcore, thread: number): LcoreImage {
+    const routes = this.#plan.routes
+      .filter((route) => route.lcore === lcore.id)
+      .map((route) => ({
+        rx: this.#port(route.port).rxQueues[route.queue] as QueueImage,
+        tx: route.sendsTo.map(
+          (port) =>
+            this.#port(port).txQueues[
+              senders(port, this.#plan.routes).indexOf(lcore.id)
+            ] as QueueImage,
+        ),
+      }));
+    return {
+      lcore: lcore.id,
+      cpus: lcore.cpus,
+      thread,
+      holder: (this.memory.threadHolders[thread] as { id: number }).id,
+      memory: this.memory.image,
+      pool: this.#pool.id,
+      ports: this.ports.map(({ id, device }) => portInfo(id, device)),
+      module: this.#options.module,
+      shared: this.#plan.shared,
+      routes,
+      words: new SharedArrayBuffer(LCORE_WORDS_BYTES),
+    };
+  }
+
+  #port(id: number): Port {
+    return this.ports[id] as Port;
+  }
+
+  /** Returns when the run should end. Keeps the ledger's clock and the application's period meanwhile. */
+  async #watch(): Promise<void> {
+    const { executor } = this.#options;
+    const { seconds, done, periodSeconds = 0 } = this.#plan;
+    let nextPeriod = this.#startMs + periodSeconds * 1000;
+    while (!this.#stopRequested) {
+      await executor.sleep(WATCH_MS);
+      const now = executor.now();
+      this.memory.setTick(Math.floor(now / TICK_MS));
+      if (this.#lcores.every(({ state }) => state === "crashed")) return;
+      if (await this.#finished()) return;
+      if (seconds !== undefined && seconds > 0 && now - this.#startMs >= seconds * 1000) return;
+      if (done?.(this.status())) return;
+      if (periodSeconds > 0 && now >= nextPeriod) {
+        nextPeriod += periodSeconds * 1000;
+        this.#spec.onPeriod?.(this.status());
+      }
+    }
+  }
+
+  /** True when every source is finite and at its end, and each lcore has made a whole turn since. */
+  async #finished(): Promise<boolean> {
+    const polled = this.ports.filter(({ rxQueues }) => rxQueues.length > 0);
+    const ended = polled.every(
+      (port) => port.device.finite && (port.finished || this.#polledByCrashed(port.id)),
+    );
+    if (!ended) return false;
+    await this.#quiesce();
+    return true;
+  }
+
+  #polledByCrashed(port: number): boolean {
+    return this.#plan.routes.some((route) => route.port === port && this.#crashed.has(route.lcore));
+  }
+
+  /** Waits until each running lcore has passed a quiescent point twice, or is declared stuck. */
+  async #quiesce(): Promise<void> {
+    const { executor } = this.#options;
+    const deadline = executor.now() + STUCK_MS;
+    const passed = (lcore: RunningLcore): number =>
+      Atomics.load(new Int32Array(lcore.image.words), LCORE_PASSED);
+    const before = this.#lcores.map(passed);
+    const behind = (): RunningLcore[] =>
+      this.#lcores.filter(
+        (lcore, i) =>
+          lcore.state === "running" && ((passed(lcore) - (before[i] as number)) | 0) < 2,
+      );
+    while (behind().length > 0 && executor.now() < deadline) await executor.sleep(1);
+  }
+
+  async #shutdown(failures: unknown[]): Promise<Status> {
+    // The lcores first: each ends with a whole turn, so that nothing is dropped on the way.
+    await this.#stopLcores();
+    for (const port of this.ports) port.block();
+    const ports = this.ports.map((port) => ({ port, stats: port.stats() }));
+    if (this.#stuck.size > 0) {
+      // Whatever a stuck lcore can still write stays as it is: queues, rings and buffers are not touched any more.
+      return this.#statusOf(heldFromAccount(audit(this.memory)), ports);
+    }
+    for (const { port } of ports) attempt(failures, () => port.stop());
+    for (const [i, holder] of this.memory.threadHolders.entries())
+      if (i > 0) this.memory.takeBack(holder);
+    const account = audit(this.memory);
+    for (const problem of account.problems) this.#options.log(`audit: ${problem}`);
+    if (account.problems.length > 0)
+      failures.push(new WeirError("ERR_WEIR_BUG", "the audit of packet memory failed", EXIT_CRASH));
+    for (const { port } of ports) attempt(failures, () => port.close());
+    const status = this.#statusOf(heldFromAccount(account), ports);
+    attempt(failures, () => this.memory.close());
+    return status;
+  }
+
+  async #stopLcores(): Promise<void> {
+    const { executor } = this.#options;
+    await Promise.all(
+      this.#lcores.map(async (lcore) => {
+        const stopped = lcore.stop();
+        let waiting = true;
+        void stopped.then(() => {
+          waiting = false;
+        });
+        const deadline = executor.now() + (this.#force ? 0 : STUCK_MS);
+        while (waiting && executor.now() < deadline && !this.#force) await executor.sleep(1);
+        if (!waiting) return;
+        this.#stuck.add(lcore.image.lcore);
+        this.#options.log(
+          `lcore ${lcore.image.lcore} did not pass a quiescent point within ${STUCK_MS} ms: its turn does not return; ` +
+            "its buffers and its queues stay quarantined",
+        );
+      }),
+    );
+  }
+
+  /** An lcore died: the others go on, what it and its queues held is taken back. */
+  #onCrash(lcore: number, thread: number, error: string): void {
+    this.#crashed.add(lcore);
+    this.#options.log(`lcore ${lcore} crashed: ${error}`);
+    const { holders } = this.memory;
+    const dead = this.#lcoreHolders(lcore, thread);
+    let count = 0;
+    for (const id of dead) {
+      const holder = holders.get(id);
+      if (holder !== undefined) count += this.memory.takeBack(holder);
+    }
+    this.memory.settleDeadThread(thread, dead);
+    this.#options.log(`${count} buffers of lcore ${lcore} were taken back; the other lcores go on`);
+  }
+
+  /** Holders that nobody but this lcore moves buffers for: itself, its caches, its queues. */
+  #lcoreHolders(lcore: number, thread: number): number[] {
+    const ids = [(this.memory.threadHolders[thread] as { id: number }).id];
+    for (const pool of this.memory.pools)
+      ids.push((pool.image.caches[thread] as { holder: number }).holder);
+    for (const route of this.#plan.routes.filter((each) => each.lcore === lcore)) {
+      ids.push((this.#port(route.port).rxQueues[route.queue] as QueueImage).holder);
+      for (const to of route.sendsTo) {
+        const queue = this.#port(to).txQueues[senders(to, this.#plan.routes).indexOf(lcore)];
+        if (queue !== undefined && !queue.drainedElsewhere) ids.push(queue.holder);
+      }
+    }
+    return ids;
+  }
+
+  #statusOf(
+    buffers: Status["buffers"],
+    ports: readonly { port: Port; stats: ReturnType<Port["stats"]> }[] = this.#portStats(),
+  ): Status {
+    return {
+      ports: ports.map(({ port, stats }) => ({
+        port: port.id,
+        name: port.name,
+        driver: port.device.driver,
+        state: port.state,
+        rx: stats.rx,
+        tx: stats.tx,
+        dropped: stats.dropped,
+        rxBytes: stats.rxBytes,
+        txBytes: stats.txBytes,
+        rxNoBuffer: stats.rxNoBuffer,
+        errors: stats.rxErrors + stats.txErrors,
+      })),
+      buffers,
+      removals: [],
+      mappings: this.ports.reduce((sum, { space }) => sum + space.mappings.size, 0),
+      elapsedSeconds: Math.round(this.#options.executor.now() - this.#startMs) / 1000,
+      lcores: this.#lcores.map(({ image, state }) => ({
+        lcore: image.lcore,
+        state: this.#stuck.has(image.lcore) ? ("stuck" as const) : state,
+        turns: Atomics.load(new Int32Array(image.words), LCORE_PASSED) >>> 0,
+      })),
+    };
+  }
+
+  #portStats(): { port: Port; stats: ReturnType<Port["stats"]> }[] {
+    return this.ports.map((port) => ({ port, stats: port.stats() }));
+  }
+}
+
+function portInfo(id: number, device: EthDevice): PortInfo {
+  return { id, name: device.name, driver: device.driver, mac: device.mac, finite: device.finite };
+}
+
+/** The lcores that send to a port, ascending: each has a send queue of its own there. */
+function senders(port: number, routes: readonly Route[]): number[] {
+  const lcores = routes.filter(({ sendsTo }) => sendsTo.includes(port)).map(({ lcore }) => lcore);
+  return [...new Set(lcores)].sort((a, b) => a - b);
+}
+
+function queueCounts(port: number, routes: readonly Route[]): { rx: number; tx: number } {
+  const queues = routes.filter((route) => route.port === port).map(({ queue }) => queue);
+  return { rx: Math.max(-1, ...queues) + 1, tx: senders(port, routes).length };
+}
+
+function checkRoutes(
+  routes: readonly Route[],
+  ports: readonly PortInfo[],
+  lcores: readonly number[],
+): void {
+  const seen = new Set<string>();
+  for (const { port, queue, lcore, sendsTo } of routes) {
+    const key = `${port}/${queue}`;
+    if (seen.has(key))
+      throw usageError(`queue ${queue} of port ${port} is given to two lcores: a queue has one`);
+    seen.add(key);
+    if (!lcores.includes(lcore))
+      throw usageError(`lcore ${lcore} is not among the lcores ${lcores.join(",")}: see -l`);
+    for (const id of [port, ...sendsTo]) {
+      if (ports[id] === undefined)
+        throw usageError(`there is no port ${id}; the ports are 0 to ${ports.length - 1}`);
+    }
+  }
+  if (routes.length === 0) throw usageError("no port is polled by any lcore");
+}
+
+function heldFromAccount(account: Account): Status["buffers"] {
+  const held = Object.fromEntries(
+    account.held.map(({ holder, buffers }) => [holder.name, buffers]),
+  );
+  return { total: account.total, free: account.free, held };
+}
+
+function attempt(failures: unknown[], step: () => void): void {
+  try {
+    step();
+  } catch (error) {
+    failures.push(error);
+  }
+}
+
+function describe(error: unknown): string {
+  if (error instanceof AggregateError)
+    return [error.message, ...error.errors.map(describe)].join("; ");
+  if (error instanceof WeirError) return error.message;
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

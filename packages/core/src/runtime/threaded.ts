@@ -1,0 +1,90 @@
+/** Lifetime path: lcores as worker threads. */
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import type { LcoreState } from "./app.js";
+import type { Executor, RunningLcore } from "./executor.js";
+import {
+  COMMAND_STOP,
+  LCORE_COMMAND,
+  LCORE_STATE,
+  type LcoreImage,
+  STATE_STOPPED,
+} from "./lcore.js";
+import type { LcoreMessage } from "./lcore-main.js";
+
+export class ThreadedExecutor implements Executor {
+  readonly #start: number = performance.now();
+
+  now(): number {
+    return performance.now() - this.#start;
+  }
+
+  async sleep(ms: number): Promise<void> {
+    await sleep(ms);
+  }
+
+  real<T>(work: Promise<T>): Promise<T> {
+    return work;
+  }
+
+  async launch(image: LcoreImage, onCrash: (error: string) => void): Promise<RunningLcore> {
+    const lcore = new LcoreThread(image, onCrash);
+    await lcore.running;
+    return lcore;
+  }
+}
+
+class LcoreThread implements RunningLcore {
+  readonly image: LcoreImage;
+  /** Resolves when it runs, or when it died first. */
+  readonly running: Promise<void>;
+  tid = 0;
+  #state: LcoreState = "starting";
+  readonly #words: Int32Array;
+  readonly #ended: Promise<void>;
+
+  constructor(image: LcoreImage, onCrash: (error: string) => void) {
+    this.image = image;
+    this.#words = new Int32Array(image.words);
+    const worker = new Worker(new URL("./lcore-main.js", import.meta.url), {
+      workerData: image,
+      name: `lcore ${image.lcore}`,
+    });
+    let reason: string | undefined;
+    this.running = new Promise((resolve) => {
+      worker.on("message", (message: LcoreMessage) => {
+        if (message.type === "crash") reason = message.error;
+        else {
+          this.tid = message.tid;
+          this.#state = "running";
+          resolve();
+        }
+      });
+      worker.once("exit", () => resolve());
+    });
+    // Out of memory comes as an error of the worker; a call of process.exit() comes as its exit alone.
+    worker.on("error", (error: Error) => {
+      reason = error.message;
+    });
+    this.#ended = new Promise((resolve) => {
+      worker.once("exit", (code) => {
+        if (Atomics.load(this.#words, LCORE_STATE) === STATE_STOPPED) this.#state = "stopped";
+        else {
+          this.#state = "crashed";
+          onCrash(reason ?? `it called process.exit(${code})`);
+        }
+        resolve();
+      });
+    });
+  }
+
+  get state(): LcoreState {
+    return this.#state;
+  }
+
+  async stop(): Promise<void> {
+    Atomics.store(this.#words, LCORE_COMMAND, COMMAND_STOP);
+    await this.#ended;
+  }
+}

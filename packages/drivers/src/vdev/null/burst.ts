@@ -1,0 +1,103 @@
+/** Data path of net_null. */
+import {
+  type Burst,
+  type BurstConstants,
+  burstConstants,
+  type LcoreMemory,
+  type QueueImage,
+  specialise,
+} from "@weir/core";
+
+export interface NullParams {
+  /** Bytes of each received frame. */
+  readonly size: number;
+  /** Writes the bytes of each received frame, and reads those of each sent one, as a device's copy would. */
+  readonly copy: boolean;
+  readonly receives: boolean;
+}
+
+interface NullConstants extends BurstConstants {
+  readonly SIZE: number;
+  readonly COPY: boolean;
+  readonly RECEIVES: boolean;
+  /** Stands for the device's memory. */
+  readonly dummy: Uint8Array;
+}
+
+export function attachRx(queue: QueueImage, memory: LcoreMemory): Burst {
+  return specialise(nullRx, constants(queue, memory), queue.name);
+}
+
+export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
+  return specialise(nullTx, constants(queue, memory), queue.name);
+}
+
+function constants(queue: QueueImage, memory: LcoreMemory): NullConstants {
+  const { size, copy, receives } = queue.params as NullParams;
+  return {
+    ...burstConstants(queue, memory),
+    SIZE: size,
+    COPY: copy,
+    RECEIVES: receives,
+    dummy: new Uint8Array(2048),
+  };
+}
+
+/** Template: see specialise.ts. */
+function nullRx(k: NullConstants): Burst {
+  const {
+    cache,
+    u8,
+    portWords,
+    stats,
+    dummy,
+    PORT,
+    LCORE,
+    STRIDE,
+    HEADROOM,
+    SIZE,
+    COPY,
+    RECEIVES,
+  } = k;
+  const { position, dataLength, packetLength, port } = k.table;
+  return (handles, n) => {
+    if (portWords[0] !== 1 || !RECEIVES) return 0;
+    const got = cache.get(handles, 0, n, LCORE);
+    for (let i = 0; i < got; i++) {
+      const handle = handles[i] as number;
+      const at = handle * STRIDE + HEADROOM;
+      position[handle] = at;
+      dataLength[handle] = SIZE;
+      packetLength[handle] = SIZE;
+      port[handle] = PORT;
+      if (COPY) for (let b = 0; b < SIZE; b++) u8[at + b] = dummy[b] as number;
+    }
+    stats[0] = (stats[0] as number) + got;
+    stats[1] = (stats[1] as number) + got * SIZE;
+    if (got < n) stats[2] = (stats[2] as number) + n - got;
+    return got;
+  };
+}
+
+/** Template: see specialise.ts. */
+function nullTx(k: NullConstants): Burst {
+  const { cache, u8, portWords, stats, dummy, LCORE, COPY } = k;
+  const { position, dataLength, packetLength } = k.table;
+  return (handles, n) => {
+    if (portWords[0] !== 1) return 0;
+    let bytes = 0;
+    for (let i = 0; i < n; i++) {
+      const handle = handles[i] as number;
+      bytes += (packetLength[handle] as number) | 0;
+      if (COPY) {
+        const at = position[handle] as number;
+        const length = dataLength[handle] as number;
+        for (let b = 0; b < length; b++) dummy[b] = u8[at + b] as number;
+      }
+    }
+    cache.put(handles, 0, n, LCORE);
+    stats[0] = (stats[0] as number) + n;
+    stats[1] = (stats[1] as number) + bytes;
+    return n;
+  };
+}

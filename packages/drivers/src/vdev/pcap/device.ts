@@ -1,0 +1,102 @@
+/** net_pcap: receives from a capture file and sends into one, as DPDK's pcap PMD. Lifetime path. */
+import { closeSync, openSync, writeSync } from "node:fs";
+import {
+  type EthDevice,
+  EXIT_SETUP,
+  numberArgument,
+  randomMac,
+  usageError,
+  type VdevDriver,
+  WeirError,
+} from "@weir/core";
+import { type Capture, loadCapture } from "../pcap-file.js";
+import { PCAP_FILE_HEADER_BYTES, writePcapFileHeader } from "../pcap-write.js";
+import type { PcapRxParams, PcapTxParams } from "./burst.js";
+
+const TX_QUEUES_MAX = 128;
+
+export const netPcap: VdevDriver = {
+  prefix: "net_pcap",
+  parameters: ["rx_pcap", "tx_pcap", "infinite_rx"],
+  probe(spec): EthDevice {
+    const rxPath = spec.args.get("rx_pcap");
+    const txPath = spec.args.get("tx_pcap");
+    const infinite = numberArgument(spec, "infinite_rx", { min: 0, max: 1, fallback: 0 }) === 1;
+    if (rxPath === undefined && txPath === undefined) {
+      throw usageError(
+        `--vdev ${spec.name}: give rx_pcap=FILE to receive from, tx_pcap=FILE to send into, or both`,
+      );
+    }
+    const capture = rxPath === undefined ? undefined : load(rxPath);
+    if (infinite && (capture === undefined || capture.frames === 0)) {
+      throw usageError(
+        `--vdev ${spec.name}: infinite_rx=1 needs an rx_pcap with at least one frame`,
+      );
+    }
+    const fd = txPath === undefined ? -1 : create(spec.name, txPath);
+    const module = new URL("./burst.js", import.meta.url).href;
+    const rx: PcapRxParams = { capture, infinite };
+    const tx: PcapTxParams = { fd };
+    let open = fd >= 0;
+    return {
+      name: spec.name,
+      driver: "net_pcap",
+      mac: randomMac(),
+      rxQueuesMax: 1,
+      txQueuesMax: TX_QUEUES_MAX,
+      queueLimitReason: "a capture is read in its order, through one queue",
+      finite: !infinite,
+      configure: () => undefined,
+      rxQueue: () => ({ module, params: rx }),
+      txQueue: () => ({ module, params: tx }),
+      start: () => undefined,
+      stop: () => undefined,
+      close() {
+        if (open) closeSync(fd);
+        open = false;
+      },
+    };
+  },
+};
+
+function load(path: string): Capture {
+  try {
+    return loadCapture(path);
+  } catch (error) {
+    throw asWeirError(error);
+  }
+}
+
+/** A new capture file with its header; an old one of that name is replaced, as DPDK does. */
+function create(device: string, path: string): number {
+  let fd: number;
+  try {
+    // Appending: queues of several lcores write whole records, each with one write(2), and none overwrites another's.
+    fd = openSync(path, "w", 0o644);
+    closeSync(fd);
+    fd = openSync(path, "a", 0o644);
+  } catch (error) {
+    const { code = "EIO" } = error as NodeJS.ErrnoException;
+    throw new WeirError(
+      code,
+      `${device}: tx_pcap=${path} cannot be written (${code}): name a file in a folder that you may write to`,
+      EXIT_SETUP,
+    );
+  }
+  const header = new Uint8Array(PCAP_FILE_HEADER_BYTES);
+  writePcapFileHeader(header);
+  try {
+    writeSync(fd, header);
+  } catch (error) {
+    closeSync(fd);
+    throw asWeirError(error);
+  }
+  return fd;
+}
+
+function asWeirError(error: unknown): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  return typeof code === "string"
+    ? new WeirError(code, message, EXIT_SETUP, { cause: error })
+    : error;
+}

@@ -1,0 +1,114 @@
+/** Data path of net_ring. A frame in the ring is held by the send queue that put it there. */
+import {
+  attachSpscConsumer,
+  attachSpscProducer,
+  type Burst,
+  type BurstConstants,
+  burstConstants,
+  type LcoreMemory,
+  type QueueImage,
+  type SpscConsumer,
+  type SpscProducer,
+  type SpscRingImage,
+  specialise,
+} from "@weir/core";
+
+export function attachRx(queue: QueueImage, memory: LcoreMemory): Burst {
+  const ring = attachSpscConsumer(queue.params as SpscRingImage, queue.name);
+  return specialise(ringRx, { ...burstConstants(queue, memory), ring }, queue.name);
+}
+
+export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
+  const ring = attachSpscProducer(queue.params as SpscRingImage, queue.name);
+  return specialise(ringTx, { ...burstConstants(queue, memory), ring }, queue.name);
+}
+
+/** Template: see specialise.ts. */
+function ringRx(k: BurstConstants & { readonly ring: SpscConsumer }): Burst {
+  const { ring, memory, portWords, stats, clock, row, PORT, LCORE, HOLDER_SHIFT, CHAINED } = k;
+  const { ledger, kind, packetLength, port } = k.table;
+  return (handles, n) => {
+    if (portWords[0] !== 1) return 0;
+    const ready = ring.ready(n);
+    if (ready === 0) return 0;
+    const word = (LCORE << HOLDER_SHIFT) | (clock[0] as number);
+    let bytes = 0;
+    let from = (ledger[0] as number) >>> HOLDER_SHIFT;
+    let run = 0;
+    for (let i = 0; i < ready; i++) {
+      const handle = ring.pop();
+      handles[i] = handle;
+      const owner = (ledger[handle] as number) >>> HOLDER_SHIFT;
+      if (((kind[handle] as number) & CHAINED) === 0) {
+        if (owner !== from) {
+          row[from] = (row[from] as number) - run;
+          row[LCORE] = (row[LCORE] as number) + run;
+          from = owner;
+          run = 0;
+        }
+        ledger[handle] = word;
+        run++;
+      } else {
+        memory.moveFrame(handle, owner, LCORE);
+      }
+      port[handle] = PORT;
+      bytes += packetLength[handle] as number;
+    }
+    row[from] = (row[from] as number) - run;
+    row[LCORE] = (row[LCORE] as number) + run;
+    ring.release();
+    stats[0] = (stats[0] as number) + ready;
+    stats[1] = (stats[1] as number) + bytes;
+    return ready;
+  };
+}
+
+/** Template: see specialise.ts. */
+function ringTx(k: BurstConstants & { readonly ring: SpscProducer }): Burst {
+  const {
+    ring,
+    memory,
+    portWords,
+    stats,
+    clock,
+    row,
+    LCORE,
+    HOLDER,
+    HOLDER_SHIFT,
+    HOLDER_MASK,
+    CHAINED,
+  } = k;
+  const { ledger, kind, packetLength } = k.table;
+  const MINE = LCORE << HOLDER_SHIFT;
+  return (handles, n) => {
+    if (portWords[0] !== 1) return 0;
+    const room = ring.room(n);
+    if (room === 0) return 0;
+    const word = (HOLDER << HOLDER_SHIFT) | (clock[0] as number);
+    let bytes = 0;
+    let plain = 0;
+    let refused = 0;
+    for (let i = 0; i < room; i++) {
+      const handle = handles[i] as number;
+      if (
+        ((kind[handle] as number) & CHAINED) === 0 &&
+        ((ledger[handle] as number) & HOLDER_MASK) === MINE
+      ) {
+        ledger[handle] = word;
+        plain++;
+      } else if (!memory.moveFrame(handle, LCORE, HOLDER)) {
+        refused++; // not the sender's: it is left to whoever holds it
+        continue;
+      }
+      bytes += packetLength[handle] as number;
+      ring.push(handle);
+    }
+    ring.publish();
+    row[LCORE] = (row[LCORE] as number) - plain;
+    row[HOLDER] = (row[HOLDER] as number) + plain;
+    stats[0] = (stats[0] as number) + room - refused;
+    stats[1] = (stats[1] as number) + bytes;
+    if (refused > 0) stats[3] = (stats[3] as number) + refused;
+    return room;
+  };
+}

@@ -1,0 +1,172 @@
+/** net_tap: a network interface of the kernel as a port, as DPDK's tap PMD. Lifetime path. */
+import { closeSync, constants, existsSync, openSync } from "node:fs";
+import {
+  closeFd,
+  controlSocket,
+  type EthDevice,
+  EXIT_SETUP,
+  formatMac,
+  ioctlStruct,
+  numberArgument,
+  parseMac,
+  usageError,
+  type VdevDriver,
+  type VdevSpec,
+  WeirError,
+} from "@weir/core";
+import type { TapParams } from "./burst.js";
+
+// include/uapi/linux/if_tun.h, sockios.h and if.h
+const TUNSETIFF = 0x400454ca;
+const IFF_TAP = 0x0002;
+const IFF_NO_PI = 0x1000;
+const SIOCGIFFLAGS = 0x8913;
+const SIOCSIFFLAGS = 0x8914;
+const SIOCSIFMTU = 0x8922;
+const SIOCSIFHWADDR = 0x8924;
+const SIOCGIFHWADDR = 0x8927;
+const IFF_UP = 1;
+const ARPHRD_ETHER = 1;
+
+const IFNAMSIZ = 16;
+const IFREQ_BYTES = 40;
+const TX_QUEUES_MAX = 128;
+const MTU_MIN = 68;
+/** The longest frame less its header and two VLAN tags. */
+const MTU_MAX: number = 9728 - 14 - 8;
+
+export const netTap: VdevDriver = {
+  prefix: "net_tap",
+  parameters: ["iface", "mac", "mtu"],
+  probe(spec): EthDevice {
+    const wanted = spec.args.get("iface") ?? "dtap%d";
+    if (wanted.length === 0 || wanted.length >= IFNAMSIZ || /[\s/:]/.test(wanted)) {
+      throw usageError(
+        `--vdev ${spec.name}: iface=${wanted} is not a name for an interface (1 to 15 characters, no space, "/" or ":")`,
+      );
+    }
+    const macText = spec.args.get("mac");
+    const mac = macText === undefined ? undefined : parseMac(macText);
+    if (macText !== undefined && (mac === undefined || ((mac[0] as number) & 1) === 1)) {
+      throw usageError(
+        `--vdev ${spec.name}: mac=${macText} is not the address of one interface, such as 02:00:00:00:00:01`,
+      );
+    }
+    const mtu = numberArgument(spec, "mtu", { min: MTU_MIN, max: MTU_MAX, fallback: 0 });
+    const { fd, iface } = openTap(spec, wanted);
+    let open = true;
+    const params: TapParams = { fd };
+    const queue = { module: new URL("./burst.js", import.meta.url).href, params };
+    try {
+      return {
+        name: spec.name,
+        driver: "net_tap",
+        mac: setUp(iface, mac, mtu),
+        rxQueuesMax: 1,
+        txQueuesMax: TX_QUEUES_MAX,
+        queueLimitReason: "a tap is read in its order, through one queue",
+        finite: false,
+        configure: () => undefined,
+        rxQueue: () => queue,
+        txQueue: () => queue,
+        start: () => undefined,
+        stop: () => undefined,
+        close() {
+          if (open) closeSync(fd);
+          open = false;
+        },
+      };
+    } catch (error) {
+      closeSync(fd);
+      throw error;
+    }
+  },
+};
+
+function openTap(spec: VdevSpec, wanted: string): { fd: number; iface: string } {
+  let fd: number;
+  try {
+    fd = openSync("/dev/net/tun", constants.O_RDWR | constants.O_NONBLOCK);
+  } catch (error) {
+    const { code = "EIO" } = error as NodeJS.ErrnoException;
+    const help =
+      code === "ENOENT"
+        ? "load the module (modprobe tun)"
+        : "run as root, or give CAP_NET_ADMIN and access to /dev/net/tun";
+    throw new WeirError(
+      code,
+      `${spec.name}: /dev/net/tun cannot be opened (${code}): ${help}`,
+      EXIT_SETUP,
+    );
+  }
+  try {
+    const existed = existsSync(`/sys/class/net/${wanted}`);
+    const request = ifreq(wanted);
+    new DataView(request.buffer).setInt16(IFNAMSIZ, IFF_TAP | IFF_NO_PI, true);
+    try {
+      ioctlStruct(fd, "TUNSETIFF", TUNSETIFF, request);
+    } catch (error) {
+      throw explainAttach(error, spec.name, wanted, existed);
+    }
+    const end = request.indexOf(0);
+    return { fd, iface: Buffer.from(request.subarray(0, end)).toString() };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+function explainAttach(error: unknown, device: string, iface: string, existed: boolean): unknown {
+  const { code } = error as { code?: string };
+  if (code === "EPERM") {
+    return new WeirError(
+      code,
+      `${device}: making the tap ${iface} is not permitted: run as root, or let an administrator make it for you with "ip tuntap add dev ${iface} mode tap user $USER"`,
+    );
+  }
+  if (code === "EBUSY")
+    return new WeirError(
+      code,
+      `${device}: the tap ${iface} is in use by another program: choose another iface=, or end that program`,
+    );
+  if (code === "EINVAL" && existed) {
+    return new WeirError(
+      code,
+      `${device}: the interface ${iface} exists and is not a tap of one queue: choose another iface=, or remove it with "ip link del ${iface}"`,
+    );
+  }
+  return error;
+}
+
+/** Brings the interface up; gives the port the interface's MAC address, as DPDK does. */
+function setUp(iface: string, mac: Uint8Array | undefined, mtu: number): Uint8Array {
+  const socket = controlSocket();
+  try {
+    const request = ifreq(iface);
+    const view = new DataView(request.buffer);
+    if (mac !== undefined) {
+      view.setUint16(IFNAMSIZ, ARPHRD_ETHER, true);
+      request.set(mac, IFNAMSIZ + 2);
+      ioctlStruct(socket, `SIOCSIFHWADDR ${formatMac(mac)}`, SIOCSIFHWADDR, request);
+    }
+    ioctlStruct(socket, "SIOCGIFHWADDR", SIOCGIFHWADDR, request);
+    const actual = request.slice(IFNAMSIZ + 2, IFNAMSIZ + 8);
+    if (mtu > 0) {
+      view.setInt32(IFNAMSIZ, mtu, true);
+      ioctlStruct(socket, `SIOCSIFMTU ${mtu}`, SIOCSIFMTU, request);
+    }
+    ioctlStruct(socket, "SIOCGIFFLAGS", SIOCGIFFLAGS, request);
+    view.setInt16(IFNAMSIZ, view.getInt16(IFNAMSIZ, true) | IFF_UP, true);
+    ioctlStruct(socket, "SIOCSIFFLAGS", SIOCSIFFLAGS, request);
+    return actual;
+  } finally {
+    closeFd(socket);
+  }
+}
+
+/** struct ifreq with the interface's name. */
+function ifreq(iface: string): Uint8Array {
+  const request = new Uint8Array(IFREQ_BYTES);
+  request.set(Buffer.from(iface), 0);
+  return request;
+}
