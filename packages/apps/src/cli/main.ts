@@ -41,7 +41,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     throw usageError(
       `there is no command "${name}"; the commands are ${Object.keys(COMMANDS).join(", ")}, build, test`,
     );
-  return await command.run(rest);
+  return command.run(rest);
 }
 
 function help(): string {
@@ -67,14 +67,14 @@ function start(argv: readonly string[]): Promise<number> {
 }
 
 /** An application of the user's. TypeScript of this workspace runs from what `tsc -b` made of it. */
-async function runFile(argv: readonly string[]): Promise<number> {
+function runFile(argv: readonly string[]): Promise<number> {
   const [file, ...rest] = argv;
   if (file === undefined)
     throw usageError("run needs the file of an application: weir run FILE [options]");
   const path = resolve(file);
   if (!existsSync(path))
     throw usageError(`${file} does not exist: weir run needs the file of an application`);
-  return await runApp(pathToFileURL(compiled(path) ?? path).href, rest, {
+  return runApp(pathToFileURL(compiled(path) ?? path).href, rest, {
     drivers: vdevs,
     version,
   });

@@ -23,7 +23,7 @@ export default app<L2fwdShared>({
   },
 
   lcore({ port, ports, rx, txTo, frames, shared }) {
-    const target = shared.destination[port.id] as number;
+    const target = shared.destination[port.id];
     const tx = txTo(target);
     const burst = new Uint32Array(BURST);
     // As DPDK's l2fwd: from the port that sends, to 02:00:00:00:00 and that port's number.
@@ -32,8 +32,7 @@ export default app<L2fwdShared>({
 
     return () => {
       const n = rx.burst(burst, BURST);
-      if (shared.updateMacs)
-        for (let i = 0; i < n; i++) frames.writeMacs(burst[i] as number, w0, w1, w2);
+      if (shared.updateMacs) for (let i = 0; i < n; i++) frames.writeMacs(burst[i], w0, w1, w2);
       if (n > 0) tx.burstOrFree(burst, n);
     };
   },

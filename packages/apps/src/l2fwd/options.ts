@@ -120,7 +120,7 @@ function enabledPorts(mask: string | undefined, ports: readonly PortInfo[]): num
 function pairNeighbours(enabled: readonly number[]): Record<number, number> {
   const destination: Record<number, number> = {};
   for (let i = 0; i < enabled.length; i += 2) {
-    const a = enabled[i] as number;
+    const a = enabled[i];
     const b = enabled[i + 1] ?? a;
     destination[a] = b;
     destination[b] = a;
@@ -136,7 +136,7 @@ function parsePortmap(map: string, enabled: readonly number[]): Record<number, n
   for (const [, left, right] of compact.matchAll(/\((\d+),(\d+)\)/g)) {
     const a = Number(left);
     const b = Number(right);
-    for (const port of [a, b]) {
+    for (const port of new Set([a, b])) {
       if (!enabled.includes(port))
         throw usageError(`--portmap ${map} names port ${port}, which is not enabled: see -p`);
       if (destination[port] !== undefined)
@@ -167,7 +167,7 @@ function spread(
   return enabled.map((port, i) => ({
     port,
     queue: 0,
-    lcore: lcores[each === undefined ? i % lcores.length : Math.floor(i / each)] as number,
-    sendsTo: [destination[port] as number],
+    lcore: lcores[each === undefined ? i % lcores.length : Math.floor(i / each)],
+    sendsTo: [destination[port]],
   }));
 }

@@ -16,6 +16,6 @@ export function formatMac(bytes: Uint8Array): string {
 /** A locally administered unicast address that nobody else has. */
 export function randomMac(): Uint8Array {
   const bytes = Uint8Array.from(randomBytes(6));
-  bytes[0] = ((bytes[0] as number) & 0xfc) | 0x02;
+  bytes[0] = (bytes[0] & 0xfc) | 0x02;
   return bytes;
 }

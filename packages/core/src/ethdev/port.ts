@@ -13,6 +13,7 @@ import {
   PORT_RUNNING,
   PORT_STATE,
   PORT_STOPPED,
+  QUEUE_ERRNO,
   QUEUE_FINISHED,
   QUEUE_WORDS_BYTES,
   type QueueImage,
@@ -149,14 +150,14 @@ export class Port {
     const rx = sumStats(this.#rx);
     const tx = sumStats(this.#tx);
     return {
-      rx: rx[STAT_PACKETS] as number,
-      rxBytes: rx[STAT_BYTES] as number,
-      rxNoBuffer: rx[STAT_DROPPED] as number,
-      rxErrors: rx[STAT_ERRORS] as number,
-      tx: tx[STAT_PACKETS] as number,
-      txBytes: tx[STAT_BYTES] as number,
-      dropped: tx[STAT_DROPPED] as number,
-      txErrors: tx[STAT_ERRORS] as number,
+      rx: rx[STAT_PACKETS],
+      rxBytes: rx[STAT_BYTES],
+      rxNoBuffer: rx[STAT_DROPPED],
+      rxErrors: rx[STAT_ERRORS],
+      tx: tx[STAT_PACKETS],
+      txBytes: tx[STAT_BYTES],
+      dropped: tx[STAT_DROPPED],
+      txErrors: tx[STAT_ERRORS],
     };
   }
 
@@ -168,6 +169,16 @@ export class Port {
         ({ image }) => Atomics.load(new Int32Array(image.memory), QUEUE_FINISHED) === 1,
       )
     );
+  }
+
+  /** Queues that gave up for good, and why. */
+  brokenQueues(): { name: string; errno: number }[] {
+    return [...this.#rx, ...this.#tx]
+      .map(({ image }) => ({
+        name: image.name,
+        errno: Atomics.load(new Int32Array(image.memory), QUEUE_ERRNO),
+      }))
+      .filter(({ errno }) => errno !== 0);
   }
 
   #queue(kind: "rxq" | "txq", queue: number, pool: number): Queue {
@@ -195,7 +206,7 @@ function sumStats(queues: readonly Queue[]): Float64Array {
   const sums = new Float64Array(STATS);
   for (const { image } of queues) {
     const stats = new Float64Array(image.memory, QUEUE_WORDS_BYTES, STATS);
-    for (let i = 0; i < STATS; i++) sums[i] = (sums[i] as number) + (stats[i] as number);
+    for (let i = 0; i < STATS; i++) sums[i] = sums[i] + stats[i];
   }
   return sums;
 }

@@ -72,8 +72,8 @@ export interface QueueImage {
 
 /** What a driver's burst module exports. */
 export interface BurstModule {
-  attachRx?(queue: QueueImage, memory: LcoreMemory): Burst;
-  attachTx?(queue: QueueImage, memory: LcoreMemory): Burst;
+  readonly attachRx?: (queue: QueueImage, memory: LcoreMemory) => Burst;
+  readonly attachTx?: (queue: QueueImage, memory: LcoreMemory) => Burst;
 }
 
 /** What every burst template starts from; drivers add their own constants beside these. */
@@ -142,7 +142,7 @@ export async function attachTxQueue(image: QueueImage, memory: LcoreMemory): Pro
     const sent = burst(handles, n);
     if (sent < n) {
       cache.put(handles, sent, n - sent, LCORE);
-      stats[STAT_DROPPED] = (stats[STAT_DROPPED] as number) + n - sent;
+      stats[STAT_DROPPED] = stats[STAT_DROPPED] + n - sent;
     }
     return sent;
   };

@@ -6,7 +6,6 @@
  * beside the headroom because the 82599 takes receive buffer sizes in units of 1 KiB (82599 data sheet 8.2.3.8.7) and
  * would otherwise write past the end of the slot.
  */
-export const CACHE_LINE = 64;
 /** Bytes kept free in front of a received frame, for headers that are put in front of it. */
 export const HEADROOM = 128;
 /** Bytes of payload a slot takes. */

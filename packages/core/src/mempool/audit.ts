@@ -65,7 +65,7 @@ function scanLedger(memory: PacketMemory, problem: (text: string) => void): Map<
   for (const pool of memory.pools) {
     for (const { firstSlot, slots } of pool.chunks) {
       for (let handle = firstSlot; handle < firstSlot + slots; handle++) {
-        const word = ledger[handle] as number;
+        const word = ledger[handle];
         const entry = found.get(word >>> HOLDER_SHIFT);
         if (entry === undefined) {
           problem(`buffer ${handle} is held by ${word >>> HOLDER_SHIFT}, which is nobody`);
@@ -75,7 +75,7 @@ function scanLedger(memory: PacketMemory, problem: (text: string) => void): Map<
         const age = (memory.tick - word) & TICK_MASK;
         if (age > entry.oldestTicks) entry.oldestTicks = age;
 
-        const what = kind[handle] as number;
+        const what = kind[handle];
         if (what >>> POOL_SHIFT !== pool.id)
           problem(`buffer ${handle} of pool ${pool.name} says pool ${what >>> POOL_SHIFT}`);
         const isFree = entry.holder.kind === "free" || entry.holder.kind === "cache";
@@ -84,7 +84,7 @@ function scanLedger(memory: PacketMemory, problem: (text: string) => void): Map<
         if (((what & SHAPE_CHAINED) !== 0) !== (next[handle] !== 0)) {
           problem(`buffer ${handle} has next ${next[handle]} against shape ${what & SHAPE_MASK}`);
         }
-        const references = refs[handle] as number;
+        const references = refs[handle];
         if (references < 1 || (references > 1 && (what & SHAPE_SHARED) === 0)) {
           problem(
             `buffer ${handle} has ${references} references against shape ${what & SHAPE_MASK}`,
@@ -119,12 +119,12 @@ function checkFreeLists(
       for (const handle of handles) {
         if (seen[handle] === 1) problem(`buffer ${handle} is on two free lists, or twice on one`);
         seen[handle] = 1;
-        const says = (ledger[handle] as number) >>> HOLDER_SHIFT;
+        const says = ledger[handle] >>> HOLDER_SHIFT;
         if (says !== holder)
           problem(
             `buffer ${handle} is on the free list of holder ${holder}, the ledger says ${says}`,
           );
-        if ((kind[handle] as number) >>> POOL_SHIFT !== pool.id)
+        if (kind[handle] >>> POOL_SHIFT !== pool.id)
           problem(`buffer ${handle} is on a free list of pool ${pool.name}`);
       }
     }

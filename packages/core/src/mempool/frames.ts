@@ -146,7 +146,7 @@ function framesTemplate(k: FramesConstants): Frames {
 
   function alloc(): number {
     if (cache.get(one, 0, 1, LCORE) === 0) return 0;
-    const handle = one[0] as number;
+    const handle = one[0];
     position[handle] = handle * STRIDE + HEADROOM;
     dataLength[handle] = 0;
     packetLength[handle] = 0;
@@ -160,19 +160,19 @@ function framesTemplate(k: FramesConstants): Frames {
 
   function last(handle: number): number {
     let segment = handle;
-    while (next[segment] !== 0) segment = next[segment] as number;
+    while (next[segment] !== 0) segment = next[segment];
     return segment;
   }
 
   function chain(head: number, tail: number): boolean {
-    const count = (segments[head] as number) + (segments[tail] as number);
+    const count = segments[head] + segments[tail];
     if (count > SEGMENTS_LIMIT || head === tail) return false;
     const end = last(head);
     next[end] = tail;
-    kind[end] = (kind[end] as number) | CHAINED;
+    kind[end] = kind[end] | CHAINED;
     segments[head] = count;
     segments[tail] = 1;
-    packetLength[head] = (packetLength[head] as number) + (packetLength[tail] as number);
+    packetLength[head] = packetLength[head] + packetLength[tail];
     return true;
   }
 
@@ -180,25 +180,25 @@ function framesTemplate(k: FramesConstants): Frames {
   function indirect(segment: number, offset: number, count: number): number {
     const handle = alloc();
     if (handle === 0) return 0;
-    const root = base[segment] === 0 ? segment : (base[segment] as number);
+    const root = base[segment] === 0 ? segment : base[segment];
     // The root's shape has its bit already when `segment` is a clone itself, and only its holder may set it.
-    if (root === segment) kind[root] = (kind[root] as number) | SHARED;
+    if (root === segment) kind[root] = kind[root] | SHARED;
     Atomics.add(refs, root, 1);
     base[handle] = root;
-    kind[handle] = (kind[handle] as number) | INDIRECT;
-    position[handle] = (position[segment] as number) + offset;
+    kind[handle] = kind[handle] | INDIRECT;
+    position[handle] = position[segment] + offset;
     dataLength[handle] = count;
     packetLength[handle] = count;
     return handle;
   }
 
   function fragment(handle: number, offset: number, count: number): number {
-    if (!(offset >= 0 && count > 0 && offset + count <= (packetLength[handle] as number))) return 0;
+    if (!(offset >= 0 && count > 0 && offset + count <= packetLength[handle])) return 0;
     let skip = offset;
     let left = count;
     let head = 0;
-    for (let segment = handle; left > 0; segment = next[segment] as number) {
-      const here = dataLength[segment] as number;
+    for (let segment = handle; left > 0; segment = next[segment]) {
+      const here = dataLength[segment];
       if (skip >= here) {
         skip -= here;
         continue;
@@ -209,7 +209,7 @@ function framesTemplate(k: FramesConstants): Frames {
         if (head !== 0) free(head);
         return 0;
       }
-      port[piece] = port[handle] as number;
+      port[piece] = port[handle];
       if (head === 0) head = piece;
       else chain(head, piece);
       left -= part;
@@ -220,21 +220,21 @@ function framesTemplate(k: FramesConstants): Frames {
 
   /** First byte that a segment may use, and the one behind its last. */
   function roomStart(handle: number): number {
-    return dataStart(base[handle] === 0 ? handle : (base[handle] as number)) - HEADROOM;
+    return dataStart(base[handle] === 0 ? handle : base[handle]) - HEADROOM;
   }
 
   return {
     bytes: u8,
-    position: (handle) => position[handle] as number,
-    length: (handle) => packetLength[handle] as number,
-    segmentLength: (handle) => dataLength[handle] as number,
-    next: (handle) => next[handle] as number,
-    port: (handle) => port[handle] as number,
+    position: (handle) => position[handle],
+    length: (handle) => packetLength[handle],
+    segmentLength: (handle) => dataLength[handle],
+    next: (handle) => next[handle],
+    port: (handle) => port[handle],
     alloc,
     allocBurst(handles, n) {
       const got = cache.get(handles, 0, n, LCORE);
       for (let i = 0; i < got; i++) {
-        const handle = handles[i] as number;
+        const handle = handles[i];
         position[handle] = handle * STRIDE + HEADROOM;
         dataLength[handle] = 0;
         packetLength[handle] = 0;
@@ -247,31 +247,31 @@ function framesTemplate(k: FramesConstants): Frames {
     },
     setLength(handle, n) {
       const end = roomStart(handle) + HEADROOM + DATA_ROOM;
-      if (next[handle] !== 0 || n < 0 || (position[handle] as number) + n > end) return false;
+      if (next[handle] !== 0 || n < 0 || position[handle] + n > end) return false;
       dataLength[handle] = n;
       packetLength[handle] = n;
       return true;
     },
     prepend(handle, n) {
-      const at = (position[handle] as number) - n;
+      const at = position[handle] - n;
       if (n < 0 || at < roomStart(handle)) return -1;
       position[handle] = at;
-      dataLength[handle] = (dataLength[handle] as number) + n;
-      packetLength[handle] = (packetLength[handle] as number) + n;
+      dataLength[handle] = dataLength[handle] + n;
+      packetLength[handle] = packetLength[handle] + n;
       return at;
     },
     trimFront(handle, n) {
-      if (n < 0 || n > (dataLength[handle] as number)) return false;
-      position[handle] = (position[handle] as number) + n;
-      dataLength[handle] = (dataLength[handle] as number) - n;
-      packetLength[handle] = (packetLength[handle] as number) - n;
+      if (n < 0 || n > dataLength[handle]) return false;
+      position[handle] = position[handle] + n;
+      dataLength[handle] = dataLength[handle] - n;
+      packetLength[handle] = packetLength[handle] - n;
       return true;
     },
     trimEnd(handle, n) {
       const end = last(handle);
-      if (n < 0 || n > (dataLength[end] as number)) return false;
-      dataLength[end] = (dataLength[end] as number) - n;
-      packetLength[handle] = (packetLength[handle] as number) - n;
+      if (n < 0 || n > dataLength[end]) return false;
+      dataLength[end] = dataLength[end] - n;
+      packetLength[handle] = packetLength[handle] - n;
       return true;
     },
     chain,
@@ -281,8 +281,8 @@ function framesTemplate(k: FramesConstants): Frames {
       let segment = head;
       for (let done = 0; segment !== 0; ) {
         const part = count - done < DATA_ROOM ? count - done : DATA_ROOM;
-        const to = position[segment] as number;
-        for (let i = 0; i < part; i++) u8[to + i] = source[at + done + i] as number;
+        const to = position[segment];
+        for (let i = 0; i < part; i++) u8[to + i] = source[at + done + i];
         dataLength[segment] = part;
         packetLength[segment] = part;
         done += part;
@@ -297,37 +297,37 @@ function framesTemplate(k: FramesConstants): Frames {
       return 0;
     },
     toBytes(handle, out, at) {
-      const total = packetLength[handle] as number;
+      const total = packetLength[handle];
       if (at + total > out.length) return -1;
       let done = at;
-      for (let segment = handle; segment !== 0; segment = next[segment] as number) {
-        const from = position[segment] as number;
-        const part = dataLength[segment] as number;
-        for (let i = 0; i < part; i++) out[done + i] = u8[from + i] as number;
+      for (let segment = handle; segment !== 0; segment = next[segment]) {
+        const from = position[segment];
+        const part = dataLength[segment];
+        for (let i = 0; i < part; i++) out[done + i] = u8[from + i];
         done += part;
       }
       return total;
     },
     swapMacs(handle) {
-      const at = position[handle] as number;
+      const at = position[handle];
       if ((at & 3) === 0) {
         const word = at >>> 2;
-        const w0 = u32[word] as number; // destination 0-3
-        const w1 = u32[word + 1] as number; // destination 4-5, source 0-1
-        const w2 = u32[word + 2] as number; // source 2-5
+        const w0 = u32[word]; // destination 0-3
+        const w1 = u32[word + 1]; // destination 4-5, source 0-1
+        const w2 = u32[word + 2]; // source 2-5
         u32[word] = (w1 >>> 16) | (w2 << 16);
         u32[word + 1] = (w2 >>> 16) | (w0 << 16);
         u32[word + 2] = (w0 >>> 16) | (w1 << 16);
         return;
       }
       for (let i = at; i < at + 6; i++) {
-        const destination = u8[i] as number;
-        u8[i] = u8[i + 6] as number;
+        const destination = u8[i];
+        u8[i] = u8[i + 6];
         u8[i + 6] = destination;
       }
     },
     writeMacs(handle, w0, w1, w2) {
-      const at = position[handle] as number;
+      const at = position[handle];
       if ((at & 3) === 0) {
         const word = at >>> 2;
         u32[word] = w0;
@@ -341,7 +341,7 @@ function framesTemplate(k: FramesConstants): Frames {
         u8[at + 8 + i] = w2 >>> (8 * i);
       }
     },
-    clone: (handle) => fragment(handle, 0, packetLength[handle] as number),
+    clone: (handle) => fragment(handle, 0, packetLength[handle]),
     fragment,
   };
 }

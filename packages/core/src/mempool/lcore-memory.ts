@@ -112,11 +112,11 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
   }
 
   function holderOf(handle: number): number {
-    return (ledger[handle] as number) >>> HOLDER_SHIFT;
+    return ledger[handle] >>> HOLDER_SHIFT;
   }
 
   function isBuffer(handle: number): boolean {
-    return handle > 0 && handle < kind.length && (kind[handle] as number) >>> POOL_SHIFT !== 0;
+    return handle > 0 && handle < kind.length && kind[handle] >>> POOL_SHIFT !== 0;
   }
 
   /** Gives back a frame segment by segment. A chain is cut first, so that a bad one costs what is left of it at most. */
@@ -124,20 +124,20 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
     let segment = handle;
     for (let left = SEGMENTS_LIMIT; segment !== 0 && left > 0; left--) {
       if (!isBuffer(segment)) {
-        faults[FAULT_BAD_HANDLE] = (faults[FAULT_BAD_HANDLE] as number) + 1;
+        faults[FAULT_BAD_HANDLE] = faults[FAULT_BAD_HANDLE] + 1;
         return;
       }
       const found = holderOf(segment);
       if (found !== holder) {
         const fault = free[found] === 1 ? FAULT_DOUBLE_RETURN : FAULT_FOREIGN_RETURN;
-        faults[fault] = (faults[fault] as number) + 1;
+        faults[fault] = faults[fault] + 1;
         return;
       }
-      const following = next[segment] as number;
+      const following = next[segment];
       next[segment] = 0;
       segments[segment] = 1;
-      kind[segment] = (kind[segment] as number) & ~SHAPE_CHAINED;
-      row[holder] = (row[holder] as number) - 1;
+      kind[segment] = kind[segment] & ~SHAPE_CHAINED;
+      row[holder] = row[holder] - 1;
       releaseSegment(segment);
       segment = following;
     }
@@ -145,16 +145,16 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
 
   /** Gives back one unchained buffer that its holder's counter no longer counts. */
   function releaseSegment(handle: number): void {
-    const shape = (kind[handle] as number) & SHAPE_MASK;
+    const shape = kind[handle] & SHAPE_MASK;
     if (shape & SHAPE_INDIRECT) {
-      const root = base[handle] as number;
+      const root = base[handle];
       base[handle] = 0;
       makePlain(handle);
       dropReference(root);
     } else if (shape & SHAPE_SHARED) {
       // Before the reference is dropped: from then on a clone's last holder may free the buffer on another thread.
-      ledger[handle] = (HOLDER_SHARED << HOLDER_SHIFT) | (clock[0] as number);
-      row[HOLDER_SHARED] = (row[HOLDER_SHARED] as number) + 1;
+      ledger[handle] = (HOLDER_SHARED << HOLDER_SHIFT) | clock[0];
+      row[HOLDER_SHARED] = row[HOLDER_SHARED] + 1;
       dropReference(handle);
     } else {
       makePlain(handle);
@@ -165,29 +165,28 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
   function dropReference(root: number): void {
     if (Atomics.sub(refs, root, 1) !== 1) return;
     refs[root] = 1;
-    row[HOLDER_SHARED] = (row[HOLDER_SHARED] as number) - 1;
+    row[HOLDER_SHARED] = row[HOLDER_SHARED] - 1;
     makePlain(root);
   }
 
   function makePlain(handle: number): void {
-    const plain = (kind[handle] as number) & ~SHAPE_MASK;
+    const plain = kind[handle] & ~SHAPE_MASK;
     kind[handle] = plain;
     cache(plain >>> POOL_SHIFT).push(handle);
   }
 
   function moveFrame(handle: number, from: number, to: number): boolean {
     let count = 0;
-    for (let segment = handle; segment !== 0; segment = next[segment] as number) {
+    for (let segment = handle; segment !== 0; segment = next[segment]) {
       if (!isBuffer(segment) || holderOf(segment) !== from || ++count > SEGMENTS_LIMIT) {
-        faults[FAULT_FOREIGN_SEND] = (faults[FAULT_FOREIGN_SEND] as number) + 1;
+        faults[FAULT_FOREIGN_SEND] = faults[FAULT_FOREIGN_SEND] + 1;
         return false;
       }
     }
-    const word = (to << HOLDER_SHIFT) | (clock[0] as number);
-    for (let segment = handle; segment !== 0; segment = next[segment] as number)
-      ledger[segment] = word;
-    row[from] = (row[from] as number) - count;
-    row[to] = (row[to] as number) + count;
+    const word = (to << HOLDER_SHIFT) | clock[0];
+    for (let segment = handle; segment !== 0; segment = next[segment]) ledger[segment] = word;
+    row[from] = row[from] - count;
+    row[to] = row[to] + count;
     return count > 0;
   }
 

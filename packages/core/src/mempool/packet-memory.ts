@@ -110,7 +110,7 @@ export class PacketMemory {
   }
 
   get tick(): number {
-    return this.#clock[0] as number;
+    return this.#clock[0];
   }
 
   /** Buffers in all pools. */
@@ -124,8 +124,7 @@ export class PacketMemory {
     const held = new Map<Holder, number>();
     for (const holder of this.holders.all()) {
       let sum = 0;
-      for (let at = holder.id; at < moves.length; at += HOLDERS_MAX)
-        sum = (sum + (moves[at] as number)) | 0;
+      for (let at = holder.id; at < moves.length; at += HOLDERS_MAX) sum = (sum + moves[at]) | 0;
       held.set(holder, sum);
     }
     return held;
@@ -135,10 +134,10 @@ export class PacketMemory {
     const words = new Int32Array(this.#faults);
     const sums = FAULT_NAMES.map((_, fault) => {
       let sum = 0;
-      for (let at = fault; at < words.length; at += FAULT_WORDS) sum += words[at] as number;
+      for (let at = fault; at < words.length; at += FAULT_WORDS) sum += words[at];
       return sum;
     });
-    return Object.fromEntries(FAULT_NAMES.map((name, i) => [name, sums[i] as number])) as Faults;
+    return Object.fromEntries(FAULT_NAMES.map((name, i) => [name, sums[i]])) as Faults;
   }
 
   /**
@@ -152,7 +151,7 @@ export class PacketMemory {
     for (const pool of this.pools) {
       for (const chunk of pool.chunks) {
         for (let handle = chunk.firstSlot; handle < chunk.firstSlot + chunk.slots; handle++) {
-          if ((this.table.ledger[handle] as number) >>> HOLDER_SHIFT !== holder.id) continue;
+          if (this.table.ledger[handle] >>> HOLDER_SHIFT !== holder.id) continue;
           // Chains are taken back by their segments: each is found by the scan, whatever linked it.
           this.#unlink(handle);
           handles[0] = handle;
@@ -173,7 +172,7 @@ export class PacketMemory {
     const row = new Int32Array(this.#moves, thread * HOLDERS_MAX * 4, HOLDERS_MAX);
     const held = this.heldByCounters();
     for (const [holder, count] of held) {
-      if (holders.includes(holder.id)) row[holder.id] = ((row[holder.id] as number) - count) | 0;
+      if (holders.includes(holder.id)) row[holder.id] = (row[holder.id] - count) | 0;
     }
     for (const pool of this.pools) pool.emptyCache(thread);
     row[HOLDER_FREE] = 0;
@@ -190,11 +189,11 @@ export class PacketMemory {
     const { next, segments, kind } = this.table;
     next[handle] = 0;
     segments[handle] = 1;
-    kind[handle] = (kind[handle] as number) & ~SHAPE_CHAINED;
+    kind[handle] = kind[handle] & ~SHAPE_CHAINED;
   }
 
   #addFree(buffers: number): void {
     const row = new Int32Array(this.#moves, 0, HOLDERS_MAX);
-    row[HOLDER_FREE] = ((row[HOLDER_FREE] as number) + buffers) | 0;
+    row[HOLDER_FREE] = (row[HOLDER_FREE] + buffers) | 0;
   }
 }

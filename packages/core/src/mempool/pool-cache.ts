@@ -61,37 +61,37 @@ export function poolCache(k: PoolCacheConstants): PoolCache {
   /** Takes from the common ring until `want` are cached, as far as it has them. */
   function refill(have: number, want: number): number {
     const got = ring.dequeue(stack, have, want - have);
-    const word = CACHED | (clock[0] as number);
-    for (let i = 0; i < got; i++) ledger[stack[have + i] as number] = word;
-    row[HOLDER_FREE] = (row[HOLDER_FREE] as number) - got;
-    row[HOLDER] = (row[HOLDER] as number) + got;
+    const word = CACHED | clock[0];
+    for (let i = 0; i < got; i++) ledger[stack[have + i]] = word;
+    row[HOLDER_FREE] = row[HOLDER_FREE] - got;
+    row[HOLDER] = row[HOLDER] + got;
     depth[0] = have + got;
     return have + got;
   }
 
   /** Gives the coldest `count` of the stack to the common ring. */
   function spill(have: number, count: number): number {
-    const word = (HOLDER_FREE << HOLDER_SHIFT) | (clock[0] as number);
-    for (let i = 0; i < count; i++) ledger[stack[i] as number] = word;
+    const word = (HOLDER_FREE << HOLDER_SHIFT) | clock[0];
+    for (let i = 0; i < count; i++) ledger[stack[i]] = word;
     ring.enqueue(stack, 0, count); // always fits: the ring has an entry for every buffer of the pool
     stack.copyWithin(0, count, have);
-    row[HOLDER] = (row[HOLDER] as number) - count;
-    row[HOLDER_FREE] = (row[HOLDER_FREE] as number) + count;
+    row[HOLDER] = row[HOLDER] - count;
+    row[HOLDER_FREE] = row[HOLDER_FREE] + count;
     depth[0] = have - count;
     return have - count;
   }
 
   return {
     get(handles, at, n, holder) {
-      const word = (holder << HOLDER_SHIFT) | (clock[0] as number);
+      const word = (holder << HOLDER_SHIFT) | clock[0];
       let got = 0;
       while (got < n) {
         const ask = n - got < SLICE ? n - got : SLICE;
-        let have = depth[0] as number;
+        let have = depth[0];
         if (have < ask) have = refill(have, ask + SIZE);
         const take = ask < have ? ask : have;
         for (let i = 0; i < take; i++) {
-          const handle = stack[--have] as number;
+          const handle = stack[--have];
           handles[at + got + i] = handle;
           ledger[handle] = word;
         }
@@ -99,51 +99,51 @@ export function poolCache(k: PoolCacheConstants): PoolCache {
         got += take;
         if (take < ask) break;
       }
-      row[HOLDER] = (row[HOLDER] as number) - got;
-      row[holder] = (row[holder] as number) + got;
+      row[HOLDER] = row[HOLDER] - got;
+      row[holder] = row[holder] + got;
       return got;
     },
 
     put(handles, at, n, holder) {
       const expected = holder << HOLDER_SHIFT;
-      const word = CACHED | (clock[0] as number);
+      const word = CACHED | clock[0];
       const end = at + n;
       for (let from = at; from < end; from += SLICE) {
-        let have = depth[0] as number;
+        let have = depth[0];
         if (have > 2 * SIZE) have = spill(have, have - SIZE);
         const to = from + SLICE < end ? from + SLICE : end;
         let slow = 0;
         for (let i = from; i < to; i++) {
-          const handle = handles[i] as number;
-          if (kind[handle] === KIND && ((ledger[handle] as number) & HOLDER_MASK) === expected) {
+          const handle = handles[i];
+          if (kind[handle] === KIND && (ledger[handle] & HOLDER_MASK) === expected) {
             ledger[handle] = word;
             stack[have++] = handle;
           } else {
             depth[0] = have;
             releaseSlow(handle, holder);
-            have = depth[0] as number;
+            have = depth[0];
             slow++;
           }
         }
         depth[0] = have;
         const plain = to - from - slow;
-        row[holder] = (row[holder] as number) - plain;
-        row[HOLDER] = (row[HOLDER] as number) + plain;
+        row[holder] = row[holder] - plain;
+        row[HOLDER] = row[HOLDER] + plain;
       }
     },
 
     push(handle) {
-      let have = depth[0] as number;
+      let have = depth[0];
       // Leaves room for the plain buffers of the slice that `put` may be in the middle of.
       if (have >= 2 * SIZE + SLICE) have = spill(have, have - SIZE);
-      ledger[handle] = CACHED | (clock[0] as number);
+      ledger[handle] = CACHED | clock[0];
       stack[have] = handle;
       depth[0] = have + 1;
-      row[HOLDER] = (row[HOLDER] as number) + 1;
+      row[HOLDER] = row[HOLDER] + 1;
     },
 
     flush() {
-      const have = depth[0] as number;
+      const have = depth[0];
       if (have > 0) spill(have, have);
     },
   };

@@ -141,7 +141,7 @@ export interface NativeAddon {
    *   file, or an empty datagram), EINVAL (an index outside its array), EFAULT (the memory was revoked), or read's own errno
    * @returns how many frames were read
    */
-  framesRead(
+  readonly framesRead: (
     fd: number,
     base: Uint8Array,
     positions: Uint32Array,
@@ -150,7 +150,7 @@ export interface NativeAddon {
     n: number,
     lengths: Uint32Array,
     status: Int32Array,
-  ): number;
+  ) => number;
 
   /**
    * Writes up to n frames to a non-blocking fd that keeps message boundaries, one writev(2) each. Data path.
@@ -162,7 +162,7 @@ export interface NativeAddon {
    *   empty frame), EIO (the fd took part of a frame: it keeps no boundaries), or write's own errno
    * @returns how many frames were written; the rest stay the caller's
    */
-  framesWrite(
+  readonly framesWrite: (
     fd: number,
     base: Uint8Array,
     positions: Uint32Array,
@@ -170,7 +170,7 @@ export interface NativeAddon {
     segCounts: Uint8Array,
     n: number,
     status: Int32Array,
-  ): number;
+  ) => number;
 
   /**
    * Writes base[offset, offset + length) to a stream or file, repeating short writes. Data path.
@@ -178,13 +178,13 @@ export interface NativeAddon {
    * @param status out: 0 when everything was written; else EAGAIN, EINVAL, or write's own errno
    * @returns bytes written
    */
-  bytesWrite(
+  readonly bytesWrite: (
     fd: number,
     base: Uint8Array,
     offset: number,
     length: number,
     status: Int32Array,
-  ): number;
+  ) => number;
 }
 
 /** The addon is missing or does not fit this Node. */

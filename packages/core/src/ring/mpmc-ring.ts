@@ -66,7 +66,7 @@ function mpmcRing(k: { words: Int32Array; entries: Uint32Array; MASK: number }):
         moved = n < room ? n : room;
         if (moved <= 0) return 0;
       } while (Atomics.compareExchange(words, PRODUCER_HEAD, head, (head + moved) | 0) !== head);
-      for (let i = 0; i < moved; i++) entries[(head + i) & MASK] = handles[at + i] as number;
+      for (let i = 0; i < moved; i++) entries[(head + i) & MASK] = handles[at + i];
       while (Atomics.load(words, PRODUCER_TAIL) !== head) {
         // an earlier producer is still storing its entries
       }
@@ -85,7 +85,7 @@ function mpmcRing(k: { words: Int32Array; entries: Uint32Array; MASK: number }):
         moved = n < ready ? n : ready;
         if (moved <= 0) return 0;
       } while (Atomics.compareExchange(words, CONSUMER_HEAD, head, (head + moved) | 0) !== head);
-      for (let i = 0; i < moved; i++) handles[at + i] = entries[(head + i) & MASK] as number;
+      for (let i = 0; i < moved; i++) handles[at + i] = entries[(head + i) & MASK];
       while (Atomics.load(words, CONSUMER_TAIL) !== head) {
         // an earlier consumer is still reading its entries
       }
@@ -101,7 +101,7 @@ function mpmcRing(k: { words: Int32Array; entries: Uint32Array; MASK: number }):
     snapshot() {
       const tail = Atomics.load(words, CONSUMER_TAIL);
       const all = new Uint32Array((Atomics.load(words, PRODUCER_TAIL) - tail) | 0);
-      for (let i = 0; i < all.length; i++) all[i] = entries[(tail + i) & MASK] as number;
+      for (let i = 0; i < all.length; i++) all[i] = entries[(tail + i) & MASK];
       return all;
     },
   };

@@ -50,12 +50,6 @@ export function attachSpscConsumer(image: SpscRingImage, name: string): SpscCons
   return specialise(spscConsumer, constants(image), name);
 }
 
-/** Entries now; exact only at quiescence. Lifetime path. */
-export function spscRingCount(image: SpscRingImage): number {
-  const words = new Int32Array(image.words);
-  return (Atomics.load(words, HEAD) - Atomics.load(words, TAIL)) | 0;
-}
-
 interface SpscConstants {
   words: Int32Array;
   entries: Uint32Array;
@@ -111,7 +105,7 @@ function spscConsumer(k: SpscConstants): SpscConsumer {
       return n < ready ? n : ready;
     },
     pop() {
-      const handle = entries[tail & MASK] as number;
+      const handle = entries[tail & MASK];
       tail = (tail + 1) | 0;
       return handle;
     },

@@ -61,7 +61,7 @@ export interface LcoreEnv<Shared = unknown> {
   /** This lcore's send queue of the same port; throws when the route does not send there. */
   readonly tx: TxQueue;
   /** This lcore's send queue of another port of the route. */
-  txTo(port: number): TxQueue;
+  readonly txTo: (port: number) => TxQueue;
   readonly frames: Frames;
   readonly shared: Shared;
 }
@@ -128,7 +128,7 @@ export function defaultPlan(env: SetupEnv): Plan<undefined> {
   const routes = ports.map(({ id }, i) => ({
     port: id,
     queue: 0,
-    lcore: lcores[i % lcores.length] as number,
+    lcore: lcores[i % lcores.length],
     sendsTo: [id],
   }));
   return { routes, shared: undefined };

@@ -31,8 +31,7 @@ export const COMMAND_RUN = 0;
 export const COMMAND_STOP = 1;
 /** Turns of the loop: the quiescent points it has passed. Written by the lcore. */
 export const LCORE_PASSED = 16;
-export const LCORE_STATE = 32; // written by the lcore
-export const STATE_STARTING = 0;
+export const LCORE_STATE = 32; // written by the lcore; 0: starting
 export const STATE_RUNNING = 1;
 export const STATE_STOPPED = 2;
 export const STATE_CRASHED = 3;
@@ -94,7 +93,7 @@ export async function importApp(module: string): Promise<AppSpec<unknown>> {
 
 /** Runs the turns until ctl says stop. Data path. */
 export function runTurns(turns: readonly Turn[], words: Int32Array): void {
-  let passed = words[LCORE_PASSED] as number;
+  let passed = words[LCORE_PASSED];
   while (Atomics.load(words, LCORE_COMMAND) === COMMAND_RUN) {
     for (let i = 0; i < turns.length; i++) (turns[i] as Turn)();
     passed = (passed + 1) | 0;

@@ -3,6 +3,7 @@
 import { EXIT_OK, EXIT_SETUP, WeirError } from "../errors.js";
 import type { VdevDriver } from "../ethdev/device.js";
 import { hugepages } from "../memory/arena.js";
+import type { AppSpec } from "./app.js";
 import { EAL_OPTIONS, type EalOptions, ealHelp, interpretEal } from "./eal-args.js";
 import { importApp } from "./lcore.js";
 import { optionHelp, splitArguments } from "./options.js";
@@ -63,18 +64,19 @@ export async function runApp(
       appOptions: given.app,
       log,
     });
-    return await runUntilSignal(session);
+    return await runUntilSignal(spec, session);
   } finally {
     dir?.release();
   }
 }
 
-async function runUntilSignal(session: Session): Promise<number> {
+async function runUntilSignal(spec: AppSpec<unknown>, session: Session): Promise<number> {
   const onSignal = (): void => session.requestStop();
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
   try {
-    const code = await session.run();
+    const { code, status } = await session.run();
+    spec.onEnd?.(status);
     // A thread that does not return from its turn keeps the process alive: it ends here, with everything reported.
     if (session.stuck) process.exit(code);
     return code;

@@ -11,6 +11,7 @@ import { type Account, audit } from "../mempool/audit.js";
 import { TICK_MS } from "../mempool/ledger.js";
 import { PacketMemory } from "../mempool/packet-memory.js";
 import type { Pool } from "../mempool/pool.js";
+import { errnoName } from "../os/libc.js";
 import {
   type AppSpec,
   defaultPlan,
@@ -47,6 +48,12 @@ export interface SessionOptions {
   readonly appOptions: OptionValues;
   /** Gets one line for each thing that the user should know. */
   readonly log: (line: string) => void;
+}
+
+export interface SessionResult {
+  readonly code: number;
+  /** The last account, taken when everything had stopped. */
+  readonly status: Status;
 }
 
 export class Session {
@@ -137,8 +144,8 @@ export class Session {
     return this.#stuck.size > 0;
   }
 
-  /** Runs to the end and closes everything. Returns the exit code. */
-  async run(): Promise<number> {
+  /** Runs to the end and closes everything. Never throws: what failed is logged, and decides the exit code. */
+  async run(): Promise<SessionResult> {
     const { executor } = this.#options;
     const failures: unknown[] = [];
     this.#startMs = executor.now();
@@ -150,11 +157,14 @@ export class Session {
       failures.push(error);
     }
     const status = await this.#shutdown(failures);
-    this.#spec.onEnd?.(status);
     for (const failure of failures) this.#options.log(describe(failure));
-    if (failures.length > 0)
-      return failures[0] instanceof WeirError ? failures[0].exitCode : EXIT_CRASH;
-    return this.#crashed.size > 0 || this.#stuck.size > 0 ? EXIT_CRASH : EXIT_OK;
+    return { code: this.#exitCode(failures), status };
+  }
+
+  #exitCode(failures: readonly unknown[]): number {
+    if (this.#crashed.size > 0 || this.#stuck.size > 0) return EXIT_CRASH;
+    if (failures.length === 0) return EXIT_OK;
+    return failures[0] instanceof WeirError ? failures[0].exitCode : EXIT_CRASH;
   }
 
   /** The figures as they are seen from outside while the lcores run. */
@@ -256,8 +266,7 @@ export class Session {
     const before = this.#lcores.map(passed);
     const behind = (): RunningLcore[] =>
       this.#lcores.filter(
-        (lcore, i) =>
-          lcore.state === "running" && ((passed(lcore) - (before[i] as number)) | 0) < 2,
+        (lcore, i) => lcore.state === "running" && ((passed(lcore) - before[i]) | 0) < 2,
       );
     while (behind().length > 0 && executor.now() < deadline) await executor.sleep(1);
   }
@@ -271,7 +280,18 @@ export class Session {
       // Whatever a stuck lcore can still write stays as it is: queues, rings and buffers are not touched any more.
       return this.#statusOf(heldFromAccount(audit(this.memory)), ports);
     }
-    for (const { port } of ports) attempt(failures, () => port.stop());
+    for (const { port } of ports) {
+      for (const { name, errno } of port.brokenQueues()) {
+        const code = errnoName(errno);
+        failures.push(
+          new WeirError(
+            code,
+            `${name} gave up after an error (${code}): what came later is missing`,
+          ),
+        );
+      }
+      attempt(failures, () => port.stop());
+    }
     for (const [i, holder] of this.memory.threadHolders.entries())
       if (i > 0) this.memory.takeBack(holder);
     const account = audit(this.memory);

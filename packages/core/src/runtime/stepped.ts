@@ -99,7 +99,7 @@ export class SteppedExecutor implements Executor {
         throw new WeirError("ETIMEDOUT", `the stepped run did not end within ${stepsMax} steps`);
       if (this.#real > 0 || this.#step()) await promiseJobs();
     }
-    return await watched;
+    return watched;
   }
 
   /** One step; true when ctl may have something to do after it. */
@@ -175,8 +175,7 @@ class SteppedLcore implements RunningLcore, Actor {
       return;
     }
     this.#next = (this.#next + 1) % Math.max(1, this.#turns.length);
-    if (this.#next === 0)
-      this.#words[LCORE_PASSED] = ((this.#words[LCORE_PASSED] as number) + 1) | 0;
+    if (this.#next === 0) this.#words[LCORE_PASSED] = (this.#words[LCORE_PASSED] + 1) | 0;
   }
 
   stop(): Promise<void> {

@@ -13,6 +13,9 @@ import {
 } from "./lcore.js";
 import type { LcoreMessage } from "./lcore-main.js";
 
+/** An lcore that allocates without end dies here, and not the machine. Typed arrays do not count. */
+const LCORE_HEAP_MIB_MAX = 1024;
+
 export class ThreadedExecutor implements Executor {
   readonly #start: number = performance.now();
 
@@ -50,6 +53,7 @@ class LcoreThread implements RunningLcore {
     const worker = new Worker(new URL("./lcore-main.js", import.meta.url), {
       workerData: image,
       name: `lcore ${image.lcore}`,
+      resourceLimits: { maxOldGenerationSizeMb: LCORE_HEAP_MIB_MAX },
     });
     let reason: string | undefined;
     this.running = new Promise((resolve) => {

@@ -64,17 +64,17 @@ function nullRx(k: NullConstants): Burst {
     if (portWords[0] !== 1 || !RECEIVES) return 0;
     const got = cache.get(handles, 0, n, LCORE);
     for (let i = 0; i < got; i++) {
-      const handle = handles[i] as number;
+      const handle = handles[i];
       const at = handle * STRIDE + HEADROOM;
       position[handle] = at;
       dataLength[handle] = SIZE;
       packetLength[handle] = SIZE;
       port[handle] = PORT;
-      if (COPY) for (let b = 0; b < SIZE; b++) u8[at + b] = dummy[b] as number;
+      if (COPY) for (let b = 0; b < SIZE; b++) u8[at + b] = dummy[b];
     }
-    stats[0] = (stats[0] as number) + got;
-    stats[1] = (stats[1] as number) + got * SIZE;
-    if (got < n) stats[2] = (stats[2] as number) + n - got;
+    stats[0] = stats[0] + got;
+    stats[1] = stats[1] + got * SIZE;
+    if (got < n) stats[2] = stats[2] + n - got;
     return got;
   };
 }
@@ -87,17 +87,17 @@ function nullTx(k: NullConstants): Burst {
     if (portWords[0] !== 1) return 0;
     let bytes = 0;
     for (let i = 0; i < n; i++) {
-      const handle = handles[i] as number;
-      bytes += (packetLength[handle] as number) | 0;
+      const handle = handles[i];
+      bytes += packetLength[handle] | 0;
       if (COPY) {
-        const at = position[handle] as number;
-        const length = dataLength[handle] as number;
-        for (let b = 0; b < length; b++) dummy[b] = u8[at + b] as number;
+        const at = position[handle];
+        const length = dataLength[handle];
+        for (let b = 0; b < length; b++) dummy[b] = u8[at + b];
       }
     }
     cache.put(handles, 0, n, LCORE);
-    stats[0] = (stats[0] as number) + n;
-    stats[1] = (stats[1] as number) + bytes;
+    stats[0] = stats[0] + n;
+    stats[1] = stats[1] + bytes;
     return n;
   };
 }

@@ -73,28 +73,28 @@ function pcapRx(k: RxConstants): Burst {
         }
         at = 0;
       }
-      const length = lengths[at] as number;
+      const length = lengths[at];
       const wanted = Math.ceil(length / DATA_ROOM);
       const got = cache.get(pieces, 0, wanted, LCORE);
       if (got < wanted) {
         cache.put(pieces, 0, got, LCORE); // dry: the frame waits in the capture, nothing is lost
         break;
       }
-      const from = offsets[at] as number;
+      const from = offsets[at];
       for (let s = 0; s < wanted; s++) {
-        const handle = pieces[s] as number;
+        const handle = pieces[s];
         const to = handle * STRIDE + HEADROOM;
         const done = s * DATA_ROOM;
         const part = length - done < DATA_ROOM ? length - done : DATA_ROOM;
-        for (let b = 0; b < part; b++) u8[to + b] = capture[from + done + b] as number;
+        for (let b = 0; b < part; b++) u8[to + b] = capture[from + done + b];
         position[handle] = to;
         dataLength[handle] = part;
         if (s + 1 < wanted) {
-          next[handle] = pieces[s + 1] as number;
-          kind[handle] = (kind[handle] as number) | CHAINED;
+          next[handle] = pieces[s + 1];
+          kind[handle] = kind[handle] | CHAINED;
         }
       }
-      const head = pieces[0] as number;
+      const head = pieces[0];
       segments[head] = wanted;
       packetLength[head] = length;
       port[head] = PORT;
@@ -102,8 +102,8 @@ function pcapRx(k: RxConstants): Burst {
       bytes += length;
       at++;
     }
-    stats[0] = (stats[0] as number) + count;
-    stats[1] = (stats[1] as number) + bytes;
+    stats[0] = stats[0] + count;
+    stats[1] = stats[1] + bytes;
     return count;
   };
 }
@@ -154,18 +154,18 @@ function pcapTx(k: TxConstants): Burst {
     let bytes = 0;
     let good = 0;
     for (let i = 0; i < count; i++) {
-      const handle = handles[i] as number;
-      if (((ledger[handle] as number) & HOLDER_MASK) !== MINE) continue; // refused by `put` below, which counts it
-      const length = packetLength[handle] as number;
+      const handle = handles[i];
+      if ((ledger[handle] & HOLDER_MASK) !== MINE) continue; // refused by `put` below, which counts it
+      const length = packetLength[handle];
       if (to + RECORD_HEADER + length > stage.length) {
         count = i; // the stage has room for any one frame: the rest is the caller's for now
         break;
       }
       to = writeRecordHeader(stage, to, seconds, nanoseconds, length, length);
-      for (let segment = handle; segment !== 0; segment = next[segment] as number) {
-        const from = position[segment] as number;
-        const part = dataLength[segment] as number;
-        for (let b = 0; b < part; b++) stage[to + b] = u8[from + b] as number;
+      for (let segment = handle; segment !== 0; segment = next[segment]) {
+        const from = position[segment];
+        const part = dataLength[segment];
+        for (let b = 0; b < part; b++) stage[to + b] = u8[from + b];
         to += part;
       }
       bytes += length;
@@ -173,12 +173,12 @@ function pcapTx(k: TxConstants): Burst {
     }
     if (FD >= 0 && bytesWrite(FD, stage, 0, to, status) < to) {
       // A record was cut: the file ends here, and so does the queue. ctl says so at the end.
-      words[1] = status[0] as number;
+      words[1] = status[0];
       return 0;
     }
     cache.put(handles, 0, count, LCORE);
-    stats[0] = (stats[0] as number) + good;
-    stats[1] = (stats[1] as number) + bytes;
+    stats[0] = stats[0] + good;
+    stats[1] = stats[1] + bytes;
     return count;
   };
 }

@@ -31,18 +31,18 @@ function ringRx(k: BurstConstants & { readonly ring: SpscConsumer }): Burst {
     if (portWords[0] !== 1) return 0;
     const ready = ring.ready(n);
     if (ready === 0) return 0;
-    const word = (LCORE << HOLDER_SHIFT) | (clock[0] as number);
+    const word = (LCORE << HOLDER_SHIFT) | clock[0];
     let bytes = 0;
-    let from = (ledger[0] as number) >>> HOLDER_SHIFT;
+    let from = ledger[0] >>> HOLDER_SHIFT;
     let run = 0;
     for (let i = 0; i < ready; i++) {
       const handle = ring.pop();
       handles[i] = handle;
-      const owner = (ledger[handle] as number) >>> HOLDER_SHIFT;
-      if (((kind[handle] as number) & CHAINED) === 0) {
+      const owner = ledger[handle] >>> HOLDER_SHIFT;
+      if ((kind[handle] & CHAINED) === 0) {
         if (owner !== from) {
-          row[from] = (row[from] as number) - run;
-          row[LCORE] = (row[LCORE] as number) + run;
+          row[from] = row[from] - run;
+          row[LCORE] = row[LCORE] + run;
           from = owner;
           run = 0;
         }
@@ -52,13 +52,13 @@ function ringRx(k: BurstConstants & { readonly ring: SpscConsumer }): Burst {
         memory.moveFrame(handle, owner, LCORE);
       }
       port[handle] = PORT;
-      bytes += packetLength[handle] as number;
+      bytes += packetLength[handle];
     }
-    row[from] = (row[from] as number) - run;
-    row[LCORE] = (row[LCORE] as number) + run;
+    row[from] = row[from] - run;
+    row[LCORE] = row[LCORE] + run;
     ring.release();
-    stats[0] = (stats[0] as number) + ready;
-    stats[1] = (stats[1] as number) + bytes;
+    stats[0] = stats[0] + ready;
+    stats[1] = stats[1] + bytes;
     return ready;
   };
 }
@@ -84,31 +84,28 @@ function ringTx(k: BurstConstants & { readonly ring: SpscProducer }): Burst {
     if (portWords[0] !== 1) return 0;
     const room = ring.room(n);
     if (room === 0) return 0;
-    const word = (HOLDER << HOLDER_SHIFT) | (clock[0] as number);
+    const word = (HOLDER << HOLDER_SHIFT) | clock[0];
     let bytes = 0;
     let plain = 0;
     let refused = 0;
     for (let i = 0; i < room; i++) {
-      const handle = handles[i] as number;
-      if (
-        ((kind[handle] as number) & CHAINED) === 0 &&
-        ((ledger[handle] as number) & HOLDER_MASK) === MINE
-      ) {
+      const handle = handles[i];
+      if ((kind[handle] & CHAINED) === 0 && (ledger[handle] & HOLDER_MASK) === MINE) {
         ledger[handle] = word;
         plain++;
       } else if (!memory.moveFrame(handle, LCORE, HOLDER)) {
         refused++; // not the sender's: it is left to whoever holds it
         continue;
       }
-      bytes += packetLength[handle] as number;
+      bytes += packetLength[handle];
       ring.push(handle);
     }
     ring.publish();
-    row[LCORE] = (row[LCORE] as number) - plain;
-    row[HOLDER] = (row[HOLDER] as number) + plain;
-    stats[0] = (stats[0] as number) + room - refused;
-    stats[1] = (stats[1] as number) + bytes;
-    if (refused > 0) stats[3] = (stats[3] as number) + refused;
+    row[LCORE] = row[LCORE] - plain;
+    row[HOLDER] = row[HOLDER] + plain;
+    stats[0] = stats[0] + room - refused;
+    stats[1] = stats[1] + bytes;
+    if (refused > 0) stats[3] = stats[3] + refused;
     return room;
   };
 }

@@ -87,7 +87,7 @@ function tapRx(k: RxConstants): Burst {
     for (let i = 0; i < end * SEGS; i++) {
       if (posted[i] !== 0) continue;
       if (cache.get(posted, i, 1, HOLDER) === 0) return Math.floor(i / SEGS);
-      positions[i] = (posted[i] as number) * STRIDE + HEADROOM;
+      positions[i] = posted[i] * STRIDE + HEADROOM;
     }
     if (end === holes) holes = 0;
     return n;
@@ -98,35 +98,35 @@ function tapRx(k: RxConstants): Burst {
     const wanted = n < BURST_MAX ? n : BURST_MAX;
     const ready = holes === 0 ? wanted : refill(wanted);
     if (ready === 0) {
-      stats[2] = (stats[2] as number) + 1;
+      stats[2] = stats[2] + 1;
       return 0;
     }
     const read = framesRead(FD, u8, positions, SEGS, DATA_ROOM, ready, lengths, status);
     if (read === 0) return 0;
-    const word = (LCORE << HOLDER_SHIFT) | (clock[0] as number);
+    const word = (LCORE << HOLDER_SHIFT) | clock[0];
     let count = 0;
     let bytes = 0;
     let moved = 0;
     for (let i = 0; i < read; i++) {
-      const length = lengths[i] as number;
+      const length = lengths[i];
       if (length >= SEGS * DATA_ROOM) {
-        stats[3] = (stats[3] as number) + 1; // cut by the kernel: its slots stay posted
+        stats[3] = stats[3] + 1; // cut by the kernel: its slots stay posted
         continue;
       }
       const used = Math.ceil(length / DATA_ROOM);
       const first = i * SEGS;
       for (let s = 0; s < used; s++) {
-        const handle = posted[first + s] as number;
+        const handle = posted[first + s];
         const left = length - s * DATA_ROOM;
         ledger[handle] = word;
-        position[handle] = positions[first + s] as number;
+        position[handle] = positions[first + s];
         dataLength[handle] = left < DATA_ROOM ? left : DATA_ROOM;
         if (s + 1 < used) {
-          next[handle] = posted[first + s + 1] as number;
-          kind[handle] = (kind[handle] as number) | CHAINED;
+          next[handle] = posted[first + s + 1];
+          kind[handle] = kind[handle] | CHAINED;
         }
       }
-      const head = posted[first] as number;
+      const head = posted[first];
       for (let s = 0; s < used; s++) posted[first + s] = 0;
       segments[head] = used;
       packetLength[head] = length;
@@ -136,10 +136,10 @@ function tapRx(k: RxConstants): Burst {
       moved += used;
     }
     if (holes < read) holes = read;
-    row[HOLDER] = (row[HOLDER] as number) - moved;
-    row[LCORE] = (row[LCORE] as number) + moved;
-    stats[0] = (stats[0] as number) + count;
-    stats[1] = (stats[1] as number) + bytes;
+    row[HOLDER] = row[HOLDER] - moved;
+    row[LCORE] = row[LCORE] + moved;
+    stats[0] = stats[0] + count;
+    stats[1] = stats[1] + bytes;
     return count;
   };
 }
@@ -192,16 +192,12 @@ function tapTx(k: TxConstants): Burst {
     let staged = 0;
     let flat = 0;
     while (staged < wanted) {
-      const handle = handles[staged] as number;
-      if (((ledger[handle] as number) & HOLDER_MASK) !== MINE) break; // what comes before it is sent first
+      const handle = handles[staged];
+      if ((ledger[handle] & HOLDER_MASK) !== MINE) break; // what comes before it is sent first
       let count = 0;
-      for (
-        let segment = handle;
-        segment !== 0 && count < SEGS_LIMIT;
-        segment = next[segment] as number
-      ) {
-        positions[flat] = position[segment] as number;
-        lengths[flat] = dataLength[segment] as number;
+      for (let segment = handle; segment !== 0 && count < SEGS_LIMIT; segment = next[segment]) {
+        positions[flat] = position[segment];
+        lengths[flat] = dataLength[segment];
         flat++;
         count++;
       }
@@ -210,20 +206,20 @@ function tapTx(k: TxConstants): Burst {
     if (staged === 0) {
       if (wanted > 0) {
         // Not the sender's: `moveFrame` counts it; it is left to whoever holds it.
-        memory.moveFrame(handles[0] as number, LCORE, LCORE);
-        stats[3] = (stats[3] as number) + 1;
+        memory.moveFrame(handles[0], LCORE, LCORE);
+        stats[3] = stats[3] + 1;
         return 1;
       }
       return 0;
     }
     let taken = framesWrite(FD, u8, positions, lengths, counts, staged, status);
     let bytes = 0;
-    for (let i = 0; i < taken; i++) bytes += packetLength[handles[i] as number] as number;
-    stats[0] = (stats[0] as number) + taken;
-    stats[1] = (stats[1] as number) + bytes;
+    for (let i = 0; i < taken; i++) bytes += packetLength[handles[i]];
+    stats[0] = stats[0] + taken;
+    stats[1] = stats[1] + bytes;
     if (taken < staged && (status[0] === EINVAL || status[0] === EMSGSIZE)) {
       taken++; // a frame that this interface cannot carry: it is freed, and does not stop those behind it
-      stats[3] = (stats[3] as number) + 1;
+      stats[3] = stats[3] + 1;
     }
     cache.put(handles, 0, taken, LCORE);
     return taken;

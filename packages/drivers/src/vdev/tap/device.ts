@@ -47,7 +47,7 @@ export const netTap: VdevDriver = {
     }
     const macText = spec.args.get("mac");
     const mac = macText === undefined ? undefined : parseMac(macText);
-    if (macText !== undefined && (mac === undefined || ((mac[0] as number) & 1) === 1)) {
+    if (macText !== undefined && (mac === undefined || (mac[0] & 1) === 1)) {
       throw usageError(
         `--vdev ${spec.name}: mac=${macText} is not the address of one interface, such as 02:00:00:00:00:01`,
       );
