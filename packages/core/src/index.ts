@@ -1,17 +1,39 @@
 /** @weir/core: packet memory, DMA lifetimes, ports and the runtime. */
 
-export { type DmaBackend, type Mapping, Space } from "./dma/space.js";
+export {
+  allOnes,
+  attachBar,
+  type Bar,
+  type BarImage,
+  type BarView,
+  type PciFunction,
+  type PciIds,
+  type Width,
+} from "./bus/pci-function.js";
+export {
+  type DmaTarget,
+  type IovaRange,
+  type Mapping,
+  Space,
+  type Translation,
+} from "./dma/space.js";
 export { EXIT_CRASH, EXIT_OK, EXIT_SETUP, EXIT_USAGE, usageError, WeirError } from "./errors.js";
 export {
+  type DeviceHost,
   type DeviceQueue,
   type EthDevice,
   numberArgument,
+  type PciDriver,
+  type ProbeEnv,
+  type SteppedHost,
   type VdevDriver,
   type VdevSpec,
 } from "./ethdev/device.js";
 export { formatMac, parseMac, randomMac } from "./ethdev/mac.js";
 export { Port } from "./ethdev/port.js";
 export {
+  attachRxQueue,
+  attachTxQueue,
   type Burst,
   type BurstConstants,
   burstConstants,
@@ -24,7 +46,15 @@ export {
   STAT_PACKETS,
   type TxQueue,
 } from "./ethdev/queue.js";
-export { Arena, hugepages } from "./memory/arena.js";
+export {
+  Arena,
+  type ArenaImage,
+  type ArenaView,
+  attachArena,
+  type Chunk,
+  GRANULE_BYTES,
+  hugepages,
+} from "./memory/arena.js";
 export { DATA_ROOM, FRAME_BYTES_MAX, HEADROOM, SEGMENTS_MAX, SLOT_STRIDE } from "./memory/slot.js";
 export { type Account, audit } from "./mempool/audit.js";
 export { attachFrames, type Frames, type MacWords, macWords } from "./mempool/frames.js";
@@ -34,6 +64,7 @@ export type { PoolCache } from "./mempool/pool-cache.js";
 export { SEGMENTS_LIMIT } from "./mempool/table.js";
 export { native } from "./native/addon.js";
 export { closeFd, controlSocket, errnoName, ioctlStruct, SyscallError } from "./os/libc.js";
+export { Random } from "./random.js";
 export { attachMpmcRing, createMpmcRing, type MpmcRing } from "./ring/mpmc-ring.js";
 export {
   attachSpscConsumer,
@@ -57,7 +88,6 @@ export {
 } from "./runtime/app.js";
 export { maskBits, wholeNumber } from "./runtime/eal-args.js";
 export type { OptionTable, OptionValues } from "./runtime/options.js";
-export { Random } from "./runtime/random.js";
 export { runApp } from "./runtime/run-app.js";
 export { Session } from "./runtime/session.js";
 export { SteppedExecutor } from "./runtime/stepped.js";

@@ -1,7 +1,12 @@
 /**
  * Lifetime path: what a driver gives core, and how a driver is found by a device's name.
  */
+import type { PciFunction, PciIds } from "../bus/pci-function.js";
+import type { DmaTarget, Space } from "../dma/space.js";
 import { usageError } from "../errors.js";
+import type { PacketMemory } from "../mempool/packet-memory.js";
+import type { Pool } from "../mempool/pool.js";
+import type { Random } from "../random.js";
 
 /** A device as its driver presents it. Verbs in pairs: configure/close, start/stop. */
 export interface EthDevice {
@@ -15,10 +20,12 @@ export interface EthDevice {
   readonly queueLimitReason?: string;
   /** True when its receive side ends by itself, as a capture does. */
   readonly finite: boolean;
+  /** Where its DMA goes through; none for a software port. */
+  readonly dma?: DmaTarget;
   /**
-   * Makes what the queues need. @throws WeirError and leaves nothing behind
+   * Makes what the queues need. The pool's memory is mapped in the space already. @throws WeirError and leaves nothing behind
    */
-  configure(queues: { readonly rx: number; readonly tx: number }): void;
+  configure(queues: { readonly rx: number; readonly tx: number }, host: DeviceHost): void;
   /** The parts of a queue's image that the driver decides. After `configure`. */
   rxQueue(queue: number): DeviceQueue;
   txQueue(queue: number): DeviceQueue;
@@ -26,8 +33,19 @@ export interface EthDevice {
   start(): void;
   /** Called on ctl after the lcores stopped. */
   stop(): void;
-  /** Releases everything; completes whatever fails, and throws the errors together then. */
+  /** Releases everything; completes whatever fails, and throws the errors together then. Idempotent. */
   close(): void;
+  /** Whether the link is up, where the device can tell. */
+  linkUp?(): boolean;
+}
+
+/** What core lends a device for its queues. */
+export interface DeviceHost {
+  readonly memory: PacketMemory;
+  /** The space of its port: rings are mapped there. */
+  readonly space: Space;
+  /** The pool that frames are received into. */
+  readonly pool: Pool;
 }
 
 export interface DeviceQueue {
@@ -44,7 +62,29 @@ export interface VdevDriver {
   /** Its arguments, for messages and `--help`. */
   readonly parameters: readonly string[];
   /** @throws WeirError when the device cannot be opened; nothing is left behind then */
-  probe(spec: VdevSpec): EthDevice;
+  probe(spec: VdevSpec, env: ProbeEnv): EthDevice;
+}
+
+/** A driver of PCI functions. */
+export interface PciDriver {
+  readonly name: string;
+  matches(ids: PciIds): boolean;
+  /** Takes the function over; it is closed with the device. @throws WeirError with the function still the caller's */
+  probe(pci: PciFunction, spec: VdevSpec): EthDevice;
+}
+
+/** How the process runs, for devices that have a life of their own. */
+export interface ProbeEnv {
+  /** Under the stepped scheduler: where a device adds itself as an actor. None: devices run in threads of their own. */
+  readonly stepped?: SteppedHost;
+}
+
+export interface SteppedHost {
+  readonly random: Random;
+  /** Virtual milliseconds. */
+  now(): number;
+  /** Adds what is stepped when its turn comes. Returns its removal. */
+  add(actor: { readonly name: string; step(): void }): () => void;
 }
 
 /** `net_pcap0,rx_pcap=a.pcap,tx_pcap=b.pcap` taken apart. */

@@ -59,7 +59,7 @@ export class Port {
     this.id = id;
     this.device = device;
     this.#memory = memory;
-    this.space = new Space(device.name, 1);
+    this.space = new Space(device.name, memory.arena, device.dma);
   }
 
   get name(): string {
@@ -94,7 +94,7 @@ export class Port {
       );
     }
     for (const chunk of pool.chunks) this.space.map(chunk);
-    device.configure(queues);
+    device.configure(queues, { memory: this.#memory, space: this.space, pool });
     for (let q = 0; q < queues.rx; q++) this.#rx.push(this.#queue("rxq", q, pool.id));
     for (let q = 0; q < queues.tx; q++) this.#tx.push(this.#queue("txq", q, pool.id));
   }

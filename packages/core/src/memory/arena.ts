@@ -19,6 +19,8 @@ import { ARENA_BYTES_MAX, SLOT_STRIDE } from "./slot.js";
 
 export const SMALL_PAGE_BYTES = 4096;
 export const HUGE_PAGE_BYTES: number = 2 * 1024 * 1024;
+/** Chunks consist of whole granules, so that a table by granule can say where each is mapped. */
+export const GRANULE_BYTES: number = HUGE_PAGE_BYTES;
 
 /** A committed range of the arena. `firstSlot` to `firstSlot + slots - 1` are the slots that lie whole in it. */
 export interface Chunk {
@@ -110,14 +112,30 @@ export class Arena {
    */
   commitSlots(slots: number): Chunk {
     assert(slots > 0, `a chunk of ${slots} slots`);
+    assert(!this.#closed, "commit in a closed arena, whose fd may be another file by now");
     for (const range of this.#free) {
       const firstSlot = firstWholeSlot(range.offset);
-      const bytes = roundUp((firstSlot + slots) * SLOT_STRIDE - range.offset, this.pageBytes);
+      const bytes = roundUp((firstSlot + slots) * SLOT_STRIDE - range.offset, GRANULE_BYTES);
       if (bytes <= range.bytes) return this.#commit(range, bytes);
     }
-    throw new WeirError(
+    throw this.#full(`${slots} more buffers`);
+  }
+
+  /**
+   * As `commitSlots`, for memory that is not buffers: rings and control blocks. At least `bytes` bytes.
+   * @throws WeirError ENOMEM
+   */
+  commitBytes(bytes: number): Chunk {
+    const whole = roundUp(bytes, GRANULE_BYTES);
+    const range = this.#free.find((free) => free.bytes >= whole);
+    if (range === undefined) throw this.#full(`${whole} more bytes`);
+    return this.#commit(range, whole);
+  }
+
+  #full(what: string): WeirError {
+    return new WeirError(
       "ENOMEM",
-      `packet memory is full: ${slots} more buffers do not fit in the arena of ${mib(this.image.bytes)} MiB ` +
+      `packet memory is full: ${what} do not fit in the arena of ${mib(this.image.bytes)} MiB ` +
         `(${mib(this.committedBytes)} MiB are in use); ask for fewer buffers`,
     );
   }

@@ -11,7 +11,8 @@ import {
   TICK_MS,
 } from "./ledger.js";
 import type { PacketMemory } from "./packet-memory.js";
-import { POOL_SHIFT, SHAPE_CHAINED, SHAPE_MASK, SHAPE_SHARED } from "./table.js";
+import type { Pool } from "./pool.js";
+import { POOL_SHIFT, SHAPE_CHAINED, SHAPE_INDIRECT, SHAPE_MASK, SHAPE_SHARED } from "./table.js";
 
 export interface Account {
   readonly total: number;
@@ -35,6 +36,7 @@ export function audit(memory: PacketMemory): Account {
     if (problems.length < PROBLEMS_MAX) problems.push(text);
   };
   const scan = scanLedger(memory, problem);
+  checkReferences(memory, problem);
   checkFreeLists(memory, scan, problem);
   checkCounters(memory, scan, problem);
 
@@ -43,7 +45,7 @@ export function audit(memory: PacketMemory): Account {
   const held: Account["held"][number][] = [];
   for (const { holder, buffers, oldestTicks } of scan.values()) {
     total += buffers;
-    if (holder.kind === "free" || holder.kind === "cache") free += buffers;
+    if (isFree(holder)) free += buffers;
     else if (buffers > 0) held.push({ holder, buffers, oldestMs: oldestTicks * TICK_MS });
   }
   if (total !== memory.buffers)
@@ -58,44 +60,58 @@ interface Found {
 }
 
 function scanLedger(memory: PacketMemory, problem: (text: string) => void): Map<number, Found> {
-  const { ledger, kind, next, refs } = memory.table;
+  const { ledger, kind, next } = memory.table;
   const found = new Map<number, Found>();
   for (const holder of memory.holders.all())
     found.set(holder.id, { holder, buffers: 0, oldestTicks: 0 });
-  for (const pool of memory.pools) {
-    for (const { firstSlot, slots } of pool.chunks) {
-      for (let handle = firstSlot; handle < firstSlot + slots; handle++) {
-        const word = ledger[handle];
-        const entry = found.get(word >>> HOLDER_SHIFT);
-        if (entry === undefined) {
-          problem(`buffer ${handle} is held by ${word >>> HOLDER_SHIFT}, which is nobody`);
-          continue;
-        }
-        entry.buffers++;
-        const age = (memory.tick - word) & TICK_MASK;
-        if (age > entry.oldestTicks) entry.oldestTicks = age;
-
-        const what = kind[handle];
-        if (what >>> POOL_SHIFT !== pool.id)
-          problem(`buffer ${handle} of pool ${pool.name} says pool ${what >>> POOL_SHIFT}`);
-        const isFree = entry.holder.kind === "free" || entry.holder.kind === "cache";
-        if (isFree && (what & SHAPE_MASK) !== 0)
-          problem(`buffer ${handle} is free and has shape ${what & SHAPE_MASK}`);
-        if (((what & SHAPE_CHAINED) !== 0) !== (next[handle] !== 0)) {
-          problem(`buffer ${handle} has next ${next[handle]} against shape ${what & SHAPE_MASK}`);
-        }
-        const references = refs[handle];
-        if (references < 1 || (references > 1 && (what & SHAPE_SHARED) === 0)) {
-          problem(
-            `buffer ${handle} has ${references} references against shape ${what & SHAPE_MASK}`,
-          );
-        }
-        if (entry.holder.id === HOLDER_SHARED && (what & SHAPE_SHARED) === 0)
-          problem(`buffer ${handle} is kept alive by no clone`);
-      }
+  eachBuffer(memory, (handle, pool) => {
+    const word = ledger[handle];
+    const entry = found.get(word >>> HOLDER_SHIFT);
+    if (entry === undefined) {
+      problem(`buffer ${handle} is held by ${word >>> HOLDER_SHIFT}, which is nobody`);
+      return;
     }
-  }
+    entry.buffers++;
+    const age = (memory.tick - word) & TICK_MASK;
+    if (age > entry.oldestTicks) entry.oldestTicks = age;
+
+    const what = kind[handle];
+    if (what >>> POOL_SHIFT !== pool.id)
+      problem(`buffer ${handle} of pool ${pool.name} says pool ${what >>> POOL_SHIFT}`);
+    if (isFree(entry.holder) && (what & SHAPE_MASK) !== 0)
+      problem(`buffer ${handle} is free and has shape ${what & SHAPE_MASK}`);
+    if (((what & SHAPE_CHAINED) !== 0) !== (next[handle] !== 0))
+      problem(`buffer ${handle} has next ${next[handle]} against shape ${what & SHAPE_MASK}`);
+  });
   return found;
+}
+
+/** Each buffer has a reference of its own, unless that was given back, and one of each clone; only clones have a base. */
+function checkReferences(memory: PacketMemory, problem: (text: string) => void): void {
+  const { ledger, kind, refs, base } = memory.table;
+  const clones = new Uint32Array(refs.length);
+  eachBuffer(memory, (handle) => {
+    clones[base[handle]]++;
+    if (((kind[handle] & SHAPE_INDIRECT) !== 0) !== (base[handle] !== 0)) {
+      problem(
+        `buffer ${handle} has base ${base[handle]} against shape ${kind[handle] & SHAPE_MASK}`,
+      );
+    }
+  });
+  eachBuffer(memory, (handle) => {
+    const own = ledger[handle] >>> HOLDER_SHIFT === HOLDER_SHARED ? 0 : 1;
+    if (own === 0 && clones[handle] === 0) problem(`buffer ${handle} is kept alive by no clone`);
+    if (refs[handle] !== own + clones[handle]) {
+      problem(
+        `buffer ${handle} has ${refs[handle]} references, against ${own} of its own and ${clones[handle]} of clones`,
+      );
+    }
+    if (clones[handle] > 0 && (kind[handle] & SHAPE_SHARED) === 0) {
+      problem(
+        `buffer ${handle} has ${clones[handle]} clones against shape ${kind[handle] & SHAPE_MASK}`,
+      );
+    }
+  });
 }
 
 /** Each handle on a free list is there once, the ledger says that list holds it, and none is missing from its list. */
@@ -106,15 +122,8 @@ function checkFreeLists(
 ): void {
   const { ledger, kind } = memory.table;
   const seen = new Uint8Array(ledger.length);
-  let inRings = 0;
   for (const pool of memory.pools) {
     const { ring, caches } = pool.freeHandles();
-    inRings += ring.length;
-    for (const { holder, handles } of caches) {
-      const says = scan.get(holder)?.buffers;
-      if (says !== handles.length)
-        problem(`cache ${holder} lists ${handles.length} buffers, the ledger says ${says}`);
-    }
     for (const { holder, handles } of [{ holder: HOLDER_FREE, handles: ring }, ...caches]) {
       for (const handle of handles) {
         if (seen[handle] === 1) problem(`buffer ${handle} is on two free lists, or twice on one`);
@@ -129,9 +138,11 @@ function checkFreeLists(
       }
     }
   }
-  const free = scan.get(HOLDER_FREE)?.buffers;
-  if (free !== inRings)
-    problem(`the common rings list ${inRings} buffers, the ledger says ${free}`);
+  eachBuffer(memory, (handle) => {
+    const holder = scan.get(ledger[handle] >>> HOLDER_SHIFT)?.holder;
+    if (holder !== undefined && isFree(holder) && seen[handle] === 0)
+      problem(`buffer ${handle} is lost: "${holder.name}" has it and does not list it`);
+  });
 }
 
 function checkCounters(
@@ -145,5 +156,17 @@ function checkCounters(
       problem(
         `${holder.name} holds ${buffers} buffers by the ledger and ${counted} by the counters`,
       );
+  }
+}
+
+function isFree({ kind }: Holder): boolean {
+  return kind === "free" || kind === "cache";
+}
+
+function eachBuffer(memory: PacketMemory, visit: (handle: number, pool: Pool) => void): void {
+  for (const pool of memory.pools) {
+    for (const { firstSlot, slots } of pool.chunks) {
+      for (let handle = firstSlot; handle < firstSlot + slots; handle++) visit(handle, pool);
+    }
   }
 }

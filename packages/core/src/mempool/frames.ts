@@ -53,7 +53,10 @@ export interface Frames {
   trimFront(handle: number, n: number): boolean;
   /** Drops `n` bytes at the end, from the last segment; false when it has fewer. */
   trimEnd(handle: number, n: number): boolean;
-  /** Appends the frame `tail` to `head`; true: `tail` is part of `head` now; false: they are as before. */
+  /**
+   * Appends the frame `tail` to `head`; true: `tail` is part of `head` now; false: they are as before, because one is 0,
+   * `tail` is part of `head` already, or there would be more than 255 segments.
+   */
   chain(head: number, tail: number): boolean;
   /** Fills the frame's segments with `count` bytes of `source` from `at`; returns the frame, or 0 when the pool is dry. */
   fromBytes(source: Uint8Array, at: number, count: number): number;
@@ -66,7 +69,7 @@ export interface Frames {
   writeMacs(handle: number, w0: number, w1: number, w2: number): void;
 
   /**
-   * A second frame that shows the same bytes; 0 when the pool is empty. Each of the two is given back on its own, in any
+   * A second frame that shows the same bytes; 0 when the pool is empty, or the frame is. Each of the two is given back on its own, in any
    * order, from any thread that holds it. What one writes the other sees.
    */
   clone(handle: number): number;
@@ -166,8 +169,9 @@ function framesTemplate(k: FramesConstants): Frames {
 
   function chain(head: number, tail: number): boolean {
     const count = segments[head] + segments[tail];
-    if (count > SEGMENTS_LIMIT || head === tail) return false;
+    if (count > SEGMENTS_LIMIT || head === 0 || tail === 0) return false;
     const end = last(head);
+    if (end === last(tail)) return false; // a part of itself: the chain would have no end
     next[end] = tail;
     kind[end] = kind[end] | CHAINED;
     segments[head] = count;

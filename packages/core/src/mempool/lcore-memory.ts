@@ -122,7 +122,8 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
   /** Gives back a frame segment by segment. A chain is cut first, so that a bad one costs what is left of it at most. */
   function releaseSlow(handle: number, holder: number): void {
     let segment = handle;
-    for (let left = SEGMENTS_LIMIT; segment !== 0 && left > 0; left--) {
+    let left = SEGMENTS_LIMIT;
+    do {
       if (!isBuffer(segment)) {
         faults[FAULT_BAD_HANDLE] = faults[FAULT_BAD_HANDLE] + 1;
         return;
@@ -140,7 +141,7 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
       row[holder] = row[holder] - 1;
       releaseSegment(segment);
       segment = following;
-    }
+    } while (segment !== 0 && --left > 0);
   }
 
   /** Gives back one unchained buffer that its holder's counter no longer counts. */
@@ -177,17 +178,19 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
 
   function moveFrame(handle: number, from: number, to: number): boolean {
     let count = 0;
-    for (let segment = handle; segment !== 0; segment = next[segment]) {
-      if (!isBuffer(segment) || holderOf(segment) !== from || ++count > SEGMENTS_LIMIT) {
+    let last = handle;
+    do {
+      if (!isBuffer(last) || holderOf(last) !== from || ++count > SEGMENTS_LIMIT) {
         faults[FAULT_FOREIGN_SEND] = faults[FAULT_FOREIGN_SEND] + 1;
         return false;
       }
-    }
+      last = next[last];
+    } while (last !== 0);
     const word = (to << HOLDER_SHIFT) | clock[0];
     for (let segment = handle; segment !== 0; segment = next[segment]) ledger[segment] = word;
     row[from] = row[from] - count;
     row[to] = row[to] + count;
-    return count > 0;
+    return true;
   }
 
   return {

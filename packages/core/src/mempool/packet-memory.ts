@@ -89,7 +89,7 @@ export class PacketMemory {
       throw new WeirError("ERR_WEIR_LIMIT", `there are ${POOLS_MAX} pools already; share one`);
     const pool = new Pool(id, options, this.arena, this.table, this.holders, this.threads);
     this.pools.push(pool);
-    this.#addFree(pool.buffers);
+    this.#count(HOLDER_FREE, pool.buffers);
     this.#ctl = undefined; // its list of pools is too short now
     return pool;
   }
@@ -97,10 +97,11 @@ export class PacketMemory {
   /** Opposite of `createPool`. @throws WeirError EBUSY while a buffer is held */
   closePool(pool: Pool): void {
     this.#ctl?.flush();
-    const { buffers } = pool;
+    const { ring, caches } = pool.freeHandles();
     pool.close();
     this.pools.splice(this.pools.indexOf(pool), 1);
-    this.#addFree(-buffers);
+    this.#count(HOLDER_FREE, -ring.length);
+    for (const { holder, handles } of caches) this.#count(holder, -handles.length);
     this.#ctl = undefined;
   }
 
@@ -192,8 +193,9 @@ export class PacketMemory {
     kind[handle] = kind[handle] & ~SHAPE_CHAINED;
   }
 
-  #addFree(buffers: number): void {
+  /** Buffers that came or went with a pool. */
+  #count(holder: number, buffers: number): void {
     const row = new Int32Array(this.#moves, 0, HOLDERS_MAX);
-    row[HOLDER_FREE] = (row[HOLDER_FREE] + buffers) | 0;
+    row[holder] = (row[holder] + buffers) | 0;
   }
 }

@@ -49,7 +49,8 @@ export class Pool {
 
   /**
    * @param threads names of the threads, by row, that get a cache
-   * @throws WeirError ENOMEM when the memory is not there; nothing is left behind then
+   * @throws WeirError ENOMEM when the memory is not there, ERR_WEIR_LIMIT when there are too many holders; nothing is
+   *   left behind then
    */
   constructor(
     id: number,
@@ -75,15 +76,23 @@ export class Pool {
     this.#registry = holders;
     const chunk = arena.commitSlots(buffers);
     this.#chunks.push(chunk);
-    const ring = createMpmcRing(powerOfTwoAtLeast(chunk.slots));
-    const caches = threads.map((thread) => {
-      const holder = holders.add("cache", `${thread} cache of ${name}`);
-      this.#holders.push(holder);
-      return {
-        holder: holder.id,
-        memory: new SharedArrayBuffer(64 + cacheStackEntries(cacheSize) * 4),
-      };
-    });
+    let ring: MpmcRingImage;
+    let caches: PoolImage["caches"];
+    try {
+      ring = createMpmcRing(powerOfTwoAtLeast(chunk.slots));
+      caches = threads.map((thread) => {
+        const holder = holders.add("cache", `${thread} cache of ${name}`);
+        this.#holders.push(holder);
+        return {
+          holder: holder.id,
+          memory: new SharedArrayBuffer(64 + cacheStackEntries(cacheSize) * 4),
+        };
+      });
+    } catch (error) {
+      for (const holder of this.#holders) holders.remove(holder);
+      arena.decommit(chunk);
+      throw error;
+    }
     this.image = { id, name, cacheSize, ring, caches };
     this.#ring = attachMpmcRing(ring, `${name}.ring`);
     this.#adopt(chunk);

@@ -3,6 +3,7 @@
  * thing; stepped (stepped.ts) for tests, in one thread under a virtual clock, replayed from a seed.
  */
 
+import type { ProbeEnv } from "../ethdev/device.js";
 import type { LcoreState } from "./app.js";
 import type { LcoreImage } from "./lcore.js";
 
@@ -10,6 +11,7 @@ export interface Executor {
   /** Milliseconds since the executor was made. */
   now(): number;
   sleep(ms: number): Promise<void>;
+  readonly probeEnv: ProbeEnv;
   /** Waits for work of the real world, such as an import: no virtual time passes meanwhile. */
   real<T>(work: Promise<T>): Promise<T>;
   /**
@@ -17,6 +19,8 @@ export interface Executor {
    * that is before it runs: the promise resolves then too.
    */
   launch(image: LcoreImage, onCrash: (error: string) => void): Promise<RunningLcore>;
+  /** Called once when all lcores run: whatever else runs makes way for them. */
+  clearTheWay(lcores: readonly RunningLcore[]): void;
 }
 
 export interface RunningLcore {

@@ -58,7 +58,7 @@ export async function runApp(
       vdevs: eal.vdevs,
       drivers: options.drivers,
       lcores: eal.lcores,
-      executor: new ThreadedExecutor(),
+      executor: new ThreadedExecutor(mainCpus(eal)),
       hugepages: chooseHugepages(eal),
       memoryMib: eal.memoryMib,
       appOptions: given.app,
@@ -84,6 +84,11 @@ async function runUntilSignal(spec: AppSpec<unknown>, session: Session): Promise
     process.off("SIGINT", onSignal);
     process.off("SIGTERM", onSignal);
   }
+}
+
+/** The CPUs of the main lcore, which ctl shares when no other is left. */
+function mainCpus(eal: EalOptions): readonly number[] {
+  return eal.lcores.find(({ id }) => id === eal.mainLcore)?.cpus ?? [];
 }
 
 /** Hugepages when the machine has any; ordinary ones, with a note, when it has none. */

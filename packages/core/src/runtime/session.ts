@@ -85,7 +85,7 @@ export class Session {
         const { driver, spec: vdev } = findVdev(text, options.drivers);
         if (devices.some(({ name }) => name === vdev.name))
           throw usageError(`--vdev ${vdev.name} is given twice; number them`);
-        devices.push(driver.probe(vdev));
+        devices.push(driver.probe(vdev, options.executor.probeEnv));
       }
       return new Session(options, spec, devices);
     } catch (error) {
@@ -152,6 +152,7 @@ export class Session {
     try {
       for (const port of this.ports) port.start();
       await this.#launch();
+      this.#options.executor.clearTheWay(this.#lcores);
       await this.#watch();
     } catch (error) {
       failures.push(error);

@@ -3,6 +3,8 @@
  * clock. Which actor goes next is drawn from a seed, so that a run replays step by step.
  */
 import { WeirError } from "../errors.js";
+import type { ProbeEnv, SteppedHost } from "../ethdev/device.js";
+import { Random } from "../random.js";
 import type { LcoreState } from "./app.js";
 import type { Executor, RunningLcore } from "./executor.js";
 import {
@@ -17,7 +19,6 @@ import {
   STATE_RUNNING,
   STATE_STOPPED,
 } from "./lcore.js";
-import { Random } from "./random.js";
 
 /** Something that can go one step further. */
 export interface Actor {
@@ -28,8 +29,9 @@ export interface Actor {
 /** How much virtual time a step takes. */
 const STEP_MS = 0.001;
 
-export class SteppedExecutor implements Executor {
+export class SteppedExecutor implements Executor, SteppedHost {
   readonly random: Random;
+  readonly probeEnv: ProbeEnv = { stepped: this };
   #now = 0;
   #steps = 0;
   readonly #actors: Actor[] = [];
@@ -82,6 +84,10 @@ export class SteppedExecutor implements Executor {
     lcore.onEnd = this.add(lcore);
     lcore.onCrash = onCrash;
     return lcore;
+  }
+
+  clearTheWay(): void {
+    // one thread: nobody is in anybody's way
   }
 
   /**

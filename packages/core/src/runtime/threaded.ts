@@ -2,6 +2,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
+import type { ProbeEnv } from "../ethdev/device.js";
+import { native } from "../native/addon.js";
 import type { LcoreState } from "./app.js";
 import type { Executor, RunningLcore } from "./executor.js";
 import {
@@ -17,7 +19,14 @@ import type { LcoreMessage } from "./lcore-main.js";
 const LCORE_HEAP_MIB_MAX = 1024;
 
 export class ThreadedExecutor implements Executor {
+  readonly probeEnv: ProbeEnv = {};
+  readonly #spareCpus: readonly number[];
   readonly #start: number = performance.now();
+
+  /** @param spareCpus where ctl and V8's threads go when the lcores leave no CPU over */
+  constructor(spareCpus: readonly number[]) {
+    this.#spareCpus = spareCpus;
+  }
 
   now(): number {
     return performance.now() - this.#start;
@@ -35,6 +44,15 @@ export class ThreadedExecutor implements Executor {
     const lcore = new LcoreThread(image, onCrash);
     await lcore.running;
     return lcore;
+  }
+
+  clearTheWay(lcores: readonly RunningLcore[]): void {
+    const taken = new Set(lcores.flatMap(({ image }) => image.cpus));
+    const left = native.affinity().filter((cpu) => !taken.has(cpu));
+    native.pinOthers(
+      left.length > 0 ? left : this.#spareCpus,
+      lcores.map(({ tid }) => tid),
+    );
   }
 }
 
