@@ -26,6 +26,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: "forwards between pairs of ports",
     run: (argv) => runOurs("../l2fwd/index.js", argv),
   },
+  pktgen: {
+    summary: "sends generated frames or a capture, and counts what comes back",
+    run: (argv) => runOurs("../pktgen/index.js", argv),
+  },
   run: { summary: "runs an application of yours: weir run FILE [options]", run: runFile },
 };
 

@@ -100,11 +100,14 @@ export class Space {
       this.#mappings.delete(chunk);
       throw error;
     }
-    this.#fillTable(mapping);
+    this.#fillTable(chunk, mapping.iova);
     return mapping;
   }
 
-  /** @throws WeirError ENOENT when it is not mapped here, EIO when the target unmapped less than was mapped */
+  /**
+   * The record goes last: what the target did not unmap stays on it.
+   * @throws WeirError ENOENT when it is not mapped here, EIO when the target unmapped less than was mapped
+   */
   unmap(mapping: Mapping): void {
     if (this.#mappings.get(mapping.chunk) !== mapping) {
       throw new WeirError(
@@ -112,7 +115,6 @@ export class Space {
         `the chunk at ${mapping.chunk.offset} is not mapped in ${this.name}`,
       );
     }
-    this.#mappings.delete(mapping.chunk);
     const unmapped = this.#target?.unmap(mapping.iova, mapping.chunk.bytes) ?? mapping.chunk.bytes;
     if (unmapped !== mapping.chunk.bytes) {
       throw new WeirError(
@@ -120,9 +122,14 @@ export class Space {
         `${this.name} unmapped ${unmapped} of ${mapping.chunk.bytes} bytes at ${mapping.iova}`,
       );
     }
+    this.#mappings.delete(mapping.chunk);
+    this.#fillTable(mapping.chunk, 0n); // the null granule: a late use of the table is a fault, not somebody else's memory
   }
 
-  /** Unmaps everything, whatever fails on the way, and refuses new mappings. Idempotent. @throws AggregateError */
+  /**
+   * Unmaps everything, whatever fails on the way, and refuses new mappings. Again: tries what failed once more.
+   * @throws AggregateError
+   */
   close(): void {
     this.#closed = true;
     const errors: unknown[] = [];
@@ -149,18 +156,14 @@ export class Space {
         last: iova + BigInt(size) - 1n,
       })),
     ];
-    taken.sort((a, b) => (a.first < b.first ? -1 : 1));
     for (const { first, last } of this.#target?.ranges ?? []) {
-      let at = roundUp(first);
-      for (const used of taken)
-        if (used.last >= at && used.first < at + bytes) at = roundUp(used.last + 1n);
-      if (at / WINDOW_BYTES !== (at + bytes - 1n) / WINDOW_BYTES)
-        at = (at / WINDOW_BYTES + 1n) * WINDOW_BYTES;
-      if (
-        at + bytes - 1n <= last &&
-        !taken.some((used) => used.last >= at && used.first < at + bytes)
-      )
-        return at;
+      for (let at = roundUp(first); at + bytes - 1n <= last; ) {
+        const end = at + bytes - 1n;
+        const used = taken.find((each) => each.last >= at && each.first <= end);
+        if (used !== undefined) at = roundUp(used.last + 1n);
+        else if (at / WINDOW_BYTES !== end / WINDOW_BYTES) at = (end / WINDOW_BYTES) * WINDOW_BYTES;
+        else return at;
+      }
     }
     throw new WeirError(
       "ENOSPC",
@@ -168,7 +171,7 @@ export class Space {
     );
   }
 
-  #fillTable({ chunk, iova }: Mapping): void {
+  #fillTable(chunk: Chunk, iova: bigint): void {
     if (this.translation.kind !== "table") return;
     assert(
       chunk.offset % GRANULE_BYTES === 0 && chunk.bytes % GRANULE_BYTES === 0,
@@ -177,7 +180,7 @@ export class Space {
     const low = new Uint32Array(this.translation.low);
     const high = new Uint32Array(this.translation.high);
     for (let offset = 0; offset < chunk.bytes; offset += GRANULE_BYTES) {
-      const at = iova + BigInt(offset);
+      const at = iova === 0n ? 0n : iova + BigInt(offset);
       const granule = (chunk.offset + offset) / GRANULE_BYTES;
       low[granule] = Number(at & 0xffffffffn);
       high[granule] = Number(at >> 32n);

@@ -22,7 +22,7 @@ const tell = (message: LcoreMessage): void => parentPort?.postMessage(message);
 
 try {
   native.pin([...image.cpus]);
-  const { memory, turns } = await attachLcore(image);
+  const { memory, turns } = await attachLcore(image, () => performance.now());
   Atomics.store(words, LCORE_STATE, STATE_RUNNING);
   tell({ type: "ready", tid: native.gettid() });
   runTurns(turns, words);

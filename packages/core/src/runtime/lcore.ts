@@ -43,7 +43,7 @@ export interface AttachedLcore {
 }
 
 /** Makes the turns of an lcore in the calling thread. */
-export async function attachLcore(image: LcoreImage): Promise<AttachedLcore> {
+export async function attachLcore(image: LcoreImage, now: () => number): Promise<AttachedLcore> {
   const spec = await importApp(image.module);
   const memory = attachLcoreMemory(image.memory, image.thread, image.holder);
   const frames = attachFrames(memory, image.pool);
@@ -76,6 +76,7 @@ export async function attachLcore(image: LcoreImage): Promise<AttachedLcore> {
       },
       txTo,
       frames,
+      now,
       shared: image.shared,
     };
     turns.push(spec.lcore(env));

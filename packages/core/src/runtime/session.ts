@@ -126,8 +126,10 @@ export class Session {
         port.configure(queueCounts(id, this.#plan.routes), this.#pool);
       }
     } catch (error) {
-      for (const port of ports) port.space.close();
-      this.memory.close();
+      // Devices first: their rings lie in this memory. What fails here is less than what failed already.
+      const ignored: unknown[] = [];
+      for (const port of ports) attempt(ignored, () => port.close());
+      attempt(ignored, () => this.memory.close());
       throw error;
     }
     this.ports = ports;
@@ -245,6 +247,7 @@ export class Session {
 
   /** True when every source is finite and at its end, and each lcore has made a whole turn since. */
   async #finished(): Promise<boolean> {
+    if (this.#plan.endsWithSources === false) return false;
     const polled = this.ports.filter(({ rxQueues }) => rxQueues.length > 0);
     const ended = polled.every(
       (port) => port.device.finite && (port.finished || this.#polledByCrashed(port.id)),

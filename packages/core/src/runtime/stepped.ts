@@ -80,7 +80,7 @@ export class SteppedExecutor implements Executor, SteppedHost {
 
   async launch(image: LcoreImage, onCrash: (error: string) => void): Promise<RunningLcore> {
     const lcore = new SteppedLcore(image);
-    await this.real(lcore.attach());
+    await this.real(lcore.attach(() => this.#now));
     lcore.onEnd = this.add(lcore);
     lcore.onCrash = onCrash;
     return lcore;
@@ -159,8 +159,8 @@ class SteppedLcore implements RunningLcore, Actor {
     return this.#state;
   }
 
-  async attach(): Promise<void> {
-    const { memory, turns } = await attachLcore(this.image);
+  async attach(now: () => number): Promise<void> {
+    const { memory, turns } = await attachLcore(this.image, now);
     this.#turns = [...turns];
     this.#flush = () => memory.flush();
     this.#state = "running";
