@@ -173,12 +173,14 @@ export class Session {
   /** The figures as they are seen from outside while the lcores run. */
   status(): Status {
     const held: Record<string, number> = {};
-    let free = 0;
+    const total = this.memory.buffers;
+    let free = total;
     for (const [holder, count] of this.memory.heldByCounters()) {
-      if (holder.kind === "free" || holder.kind === "cache") free += count;
-      else if (count !== 0) held[holder.name] = count;
+      if (holder.kind === "free" || holder.kind === "cache" || count === 0) continue;
+      held[holder.name] = count;
+      free -= count; // not the counters of the free: read a moment apart, they would not add up
     }
-    return this.#statusOf({ total: this.memory.buffers, free, held });
+    return this.#statusOf({ total, free, held });
   }
 
   async #launch(): Promise<void> {
