@@ -167,17 +167,29 @@ export class PacketMemory {
 
   /**
    * Makes the counters of a dead thread agree with the ledger again: it may have died between a store in the ledger and
-   * its count. After `takeBack` its own holders hold nothing, and whatever else it moved, it moved to or from them.
+   * its count. `holders` are those that nobody else moved buffers for: what it moved, it moved between them and the free.
    */
-  settleDeadThread(thread: number, holders: readonly number[]): void {
+  settleDeadThread(thread: number, holders: readonly Holder[]): void {
     const row = new Int32Array(this.#moves, thread * HOLDERS_MAX * 4, HOLDERS_MAX);
-    const held = this.heldByCounters();
-    for (const [holder, count] of held) {
-      if (holders.includes(holder.id)) row[holder.id] = (row[holder.id] - count) | 0;
-    }
     for (const pool of this.pools) pool.emptyCache(thread);
+    const counted = this.heldByCounters();
+    for (const holder of holders) {
+      row[holder.id] += this.#countHeld(holder) - (counted.get(holder) ?? 0);
+    }
     row[HOLDER_FREE] = 0;
     row[HOLDER_FREE] = -row.reduce((sum, each) => (sum + each) | 0, 0) | 0;
+  }
+
+  /** By the ledger. */
+  #countHeld(holder: Holder): number {
+    const { ledger } = this.table;
+    let count = 0;
+    for (const { firstSlot, slots } of this.pools.flatMap(({ chunks }) => chunks)) {
+      for (let handle = firstSlot; handle < firstSlot + slots; handle++) {
+        if (ledger[handle] >>> HOLDER_SHIFT === holder.id) count++;
+      }
+    }
+    return count;
   }
 
   /** Ends everything. Every pool's buffers must be free. Opposite of the constructor. */

@@ -7,23 +7,18 @@ import { type EthDevice, findVdev, type VdevDriver } from "../ethdev/device.js";
 import { Port } from "../ethdev/port.js";
 import type { QueueImage } from "../ethdev/queue.js";
 import { HUGE_PAGE_BYTES } from "../memory/arena.js";
-import { type Account, audit } from "../mempool/audit.js";
-import { TICK_MS } from "../mempool/ledger.js";
+import { audit } from "../mempool/audit.js";
+import { type Holder, TICK_MS } from "../mempool/ledger.js";
 import { PacketMemory } from "../mempool/packet-memory.js";
 import type { Pool } from "../mempool/pool.js";
 import { errnoName } from "../os/libc.js";
-import {
-  type AppSpec,
-  defaultPlan,
-  type Plan,
-  type PortInfo,
-  type Route,
-  type Status,
-} from "./app.js";
+import { type AppSpec, defaultPlan, type Plan, type PortStatus, type Status } from "./app.js";
 import type { Lcore } from "./eal-args.js";
 import type { Executor, RunningLcore } from "./executor.js";
 import { importApp, LCORE_PASSED, LCORE_WORDS_BYTES, type LcoreImage } from "./lcore.js";
 import type { OptionValues } from "./options.js";
+import { checkRoutes, portInfo, queueCounts, senders } from "./plan.js";
+import { heldFromAccount, portStatus } from "./status.js";
 
 /** Time that an lcore has to pass a quiescent point before it is declared stuck. */
 const STUCK_MS = 1000;
@@ -197,34 +192,30 @@ export class Session {
   }
 
   #lcoreImage(lcore: Lcore, thread: number): LcoreImage {
-    const routes = this.#plan.routes
-      .filter((route) => route.lcore === lcore.id)
-      .map((route) => ({
-        rx: this.#port(route.port).rxQueues[route.queue] as QueueImage,
-        tx: route.sendsTo.map(
-          (port) =>
-            this.#port(port).txQueues[
-              senders(port, this.#plan.routes).indexOf(lcore.id)
-            ] as QueueImage,
-        ),
-      }));
     return {
       lcore: lcore.id,
       cpus: lcore.cpus,
       thread,
-      holder: (this.memory.threadHolders[thread] as { id: number }).id,
+      holder: this.memory.threadHolders[thread].id,
       memory: this.memory.image,
       pool: this.#pool.id,
       ports: this.ports.map(({ id, device }) => portInfo(id, device)),
       module: this.#options.module,
       shared: this.#plan.shared,
-      routes,
+      routes: this.#routesOf(lcore.id),
       words: new SharedArrayBuffer(LCORE_WORDS_BYTES),
     };
   }
 
-  #port(id: number): Port {
-    return this.ports[id] as Port;
+  /** The queues that an lcore polls, each with its own send queues of the ports that its frames may go to. */
+  #routesOf(lcore: number): { rx: QueueImage; tx: QueueImage[] }[] {
+    const { routes } = this.#plan;
+    return routes
+      .filter((route) => route.lcore === lcore)
+      .map(({ port, queue, sendsTo }) => ({
+        rx: this.ports[port].rxQueues[queue],
+        tx: sendsTo.map((to) => this.ports[to].txQueues[senders(to, routes).indexOf(lcore)]),
+      }));
   }
 
   /** Returns when the run should end. Keeps the ledger's clock and the application's period meanwhile. */
@@ -281,12 +272,12 @@ export class Session {
     // The lcores first: each ends with a whole turn, so that nothing is dropped on the way.
     await this.#stopLcores();
     for (const port of this.ports) port.block();
-    const ports = this.ports.map((port) => ({ port, stats: port.stats() }));
+    const figures = this.ports.map(portStatus);
     if (this.#stuck.size > 0) {
       // Whatever a stuck lcore can still write stays as it is: queues, rings and buffers are not touched any more.
-      return this.#statusOf(heldFromAccount(audit(this.memory)), ports);
+      return this.#statusOf(heldFromAccount(audit(this.memory)), figures);
     }
-    for (const { port } of ports) {
+    for (const port of this.ports) {
       for (const { name, errno } of port.brokenQueues()) {
         const code = errnoName(errno);
         failures.push(
@@ -304,7 +295,8 @@ export class Session {
     for (const problem of account.problems) this.#options.log(`audit: ${problem}`);
     if (account.problems.length > 0)
       failures.push(new WeirError("ERR_WEIR_BUG", "the audit of packet memory failed", EXIT_CRASH));
-    for (const { port } of ports) attempt(failures, () => port.close());
+    for (const port of this.ports) attempt(failures, () => port.close());
+    const ports = figures.map((port, i) => ({ ...port, state: this.ports[i].state }));
     const status = this.#statusOf(heldFromAccount(account), ports);
     attempt(failures, () => this.memory.close());
     return status;
@@ -335,50 +327,38 @@ export class Session {
   #onCrash(lcore: number, thread: number, error: string): void {
     this.#crashed.add(lcore);
     this.#options.log(`lcore ${lcore} crashed: ${error}`);
-    const { holders } = this.memory;
-    const dead = this.#lcoreHolders(lcore, thread);
+    const own = this.#holdersOf(lcore, thread);
     let count = 0;
-    for (const id of dead) {
-      const holder = holders.get(id);
-      if (holder !== undefined) count += this.memory.takeBack(holder);
-    }
-    this.memory.settleDeadThread(thread, dead);
+    for (const holder of own.idle) count += this.memory.takeBack(holder);
+    this.memory.settleDeadThread(thread, [...own.idle, ...own.lent]);
     this.#options.log(`${count} buffers of lcore ${lcore} were taken back; the other lcores go on`);
   }
 
-  /** Holders that nobody but this lcore moves buffers for: itself, its caches, its queues. */
-  #lcoreHolders(lcore: number, thread: number): number[] {
-    const ids = [(this.memory.threadHolders[thread] as { id: number }).id];
-    for (const pool of this.memory.pools)
-      ids.push((pool.image.caches[thread] as { holder: number }).holder);
-    for (const route of this.#plan.routes.filter((each) => each.lcore === lcore)) {
-      ids.push((this.#port(route.port).rxQueues[route.queue] as QueueImage).holder);
-      for (const to of route.sendsTo) {
-        const queue = this.#port(to).txQueues[senders(to, this.#plan.routes).indexOf(lcore)];
-        if (queue !== undefined && !queue.drainedElsewhere) ids.push(queue.holder);
+  /**
+   * Holders that no other thread moves buffers for: the lcore, its caches, its queues. What a device may still reach by
+   * DMA is lent: it is taken back when the device has stopped.
+   */
+  #holdersOf(lcore: number, thread: number): { idle: Holder[]; lent: Holder[] } {
+    const idle = [this.memory.threadHolders[thread]];
+    const lent: Holder[] = [];
+    const { holders, pools } = this.memory;
+    for (const { image } of pools) idle.push(holders.get(image.caches[thread].holder) as Holder);
+    for (const { rx, tx } of this.#routesOf(lcore)) {
+      for (const queue of [rx, ...tx]) {
+        if (queue.drainedElsewhere) continue;
+        const side = this.ports[queue.port].device.dma === undefined ? idle : lent;
+        side.push(holders.get(queue.holder) as Holder);
       }
     }
-    return ids;
+    return { idle: [...new Set(idle)], lent: [...new Set(lent)] };
   }
 
   #statusOf(
     buffers: Status["buffers"],
-    ports: readonly { port: Port; stats: ReturnType<Port["stats"]> }[] = this.#portStats(),
+    ports: readonly PortStatus[] = this.ports.map(portStatus),
   ): Status {
     return {
-      ports: ports.map(({ port, stats }) => ({
-        port: port.id,
-        name: port.name,
-        driver: port.device.driver,
-        state: port.state,
-        rx: stats.rx,
-        tx: stats.tx,
-        dropped: stats.dropped,
-        rxBytes: stats.rxBytes,
-        txBytes: stats.txBytes,
-        rxNoBuffer: stats.rxNoBuffer,
-        errors: stats.rxErrors + stats.txErrors,
-      })),
+      ports,
       buffers,
       removals: [],
       mappings: this.ports.reduce((sum, { space }) => sum + space.mappings.size, 0),
@@ -390,53 +370,6 @@ export class Session {
       })),
     };
   }
-
-  #portStats(): { port: Port; stats: ReturnType<Port["stats"]> }[] {
-    return this.ports.map((port) => ({ port, stats: port.stats() }));
-  }
-}
-
-function portInfo(id: number, device: EthDevice): PortInfo {
-  return { id, name: device.name, driver: device.driver, mac: device.mac, finite: device.finite };
-}
-
-/** The lcores that send to a port, ascending: each has a send queue of its own there. */
-function senders(port: number, routes: readonly Route[]): number[] {
-  const lcores = routes.filter(({ sendsTo }) => sendsTo.includes(port)).map(({ lcore }) => lcore);
-  return [...new Set(lcores)].sort((a, b) => a - b);
-}
-
-function queueCounts(port: number, routes: readonly Route[]): { rx: number; tx: number } {
-  const queues = routes.filter((route) => route.port === port).map(({ queue }) => queue);
-  return { rx: Math.max(-1, ...queues) + 1, tx: senders(port, routes).length };
-}
-
-function checkRoutes(
-  routes: readonly Route[],
-  ports: readonly PortInfo[],
-  lcores: readonly number[],
-): void {
-  const seen = new Set<string>();
-  for (const { port, queue, lcore, sendsTo } of routes) {
-    const key = `${port}/${queue}`;
-    if (seen.has(key))
-      throw usageError(`queue ${queue} of port ${port} is given to two lcores: a queue has one`);
-    seen.add(key);
-    if (!lcores.includes(lcore))
-      throw usageError(`lcore ${lcore} is not among the lcores ${lcores.join(",")}: see -l`);
-    for (const id of [port, ...sendsTo]) {
-      if (ports[id] === undefined)
-        throw usageError(`there is no port ${id}; the ports are 0 to ${ports.length - 1}`);
-    }
-  }
-  if (routes.length === 0) throw usageError("no port is polled by any lcore");
-}
-
-function heldFromAccount(account: Account): Status["buffers"] {
-  const held = Object.fromEntries(
-    account.held.map(({ holder, buffers }) => [holder.name, buffers]),
-  );
-  return { total: account.total, free: account.free, held };
 }
 
 function attempt(failures: unknown[], step: () => void): void {
