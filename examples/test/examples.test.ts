@@ -1,8 +1,9 @@
 /** Each example does what its first line says, as a user runs it: `weir run examples/src/NAME.ts`. */
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import test, { type ExecutionContext } from "ava";
 
@@ -66,3 +67,56 @@ test("flood sends every frame out of every other port and out of no other", (t) 
   t.deepEqual(frames(outs[1]), frames(CAPTURE));
   t.deepEqual(frames(outs[2]), frames(CAPTURE));
 });
+
+const taps =
+  process.getuid?.() === 0 && existsSync("/dev/net/tun") && spawnSync("ping", ["-V"]).status === 0;
+
+(taps ? test : test.skip)(
+  "ping-responder answers the kernel's ping for any address of the network, small and large",
+  async (t) => {
+    const iface = `wping${process.pid}`;
+    const namespace = `weir-ping-${process.pid}`;
+    const run = (...args: string[]): string => spawnSync("ip", args, { encoding: "utf8" }).stderr;
+    t.is(run("netns", "add", namespace), "");
+    t.teardown(() => run("netns", "del", namespace));
+    const file = join(ROOT, "examples/src/ping-responder.ts");
+    const child = spawn(
+      process.execPath,
+      [RUNNER, "run", file, "--no-huge", "--in-memory", "--vdev", `net_tap0,iface=${iface}`],
+      { stdio: "ignore" },
+    );
+    const ended = new Promise((resolve) => child.once("exit", resolve));
+    t.teardown(() => child.kill("SIGKILL"));
+    for (let i = 0; i < 500 && !existsSync(`/sys/class/net/${iface}`); i++) await sleep(20);
+    t.is(run("link", "set", iface, "netns", namespace), "");
+    t.is(run("-n", namespace, "addr", "add", "192.0.2.1/24", "dev", iface), "");
+    t.is(run("-n", namespace, "link", "set", iface, "up"), "");
+    for (const [target, size] of [
+      ["192.0.2.77", "56"],
+      ["192.0.2.200", "1400"],
+    ]) {
+      const { stdout } = spawnSync(
+        "ip",
+        [
+          "netns",
+          "exec",
+          namespace,
+          "ping",
+          "-c",
+          "3",
+          "-i",
+          "0.05",
+          "-W",
+          "5",
+          "-s",
+          size,
+          target,
+        ],
+        { encoding: "utf8" },
+      );
+      t.regex(stdout, / 0% packet loss/, stdout);
+    }
+    child.kill("SIGTERM");
+    t.is(await ended, 0);
+  },
+);

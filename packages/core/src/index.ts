@@ -61,9 +61,9 @@ export { attachFrames, type Frames, type MacWords, macWords } from "./mempool/fr
 export type { LcoreMemory } from "./mempool/lcore-memory.js";
 export { PacketMemory } from "./mempool/packet-memory.js";
 export type { PoolCache } from "./mempool/pool-cache.js";
-export { SEGMENTS_LIMIT } from "./mempool/table.js";
+export { FLAG_CSUM_VALID, FLAG_NEEDS_CSUM, SEGMENTS_LIMIT, type Table } from "./mempool/table.js";
 export { native } from "./native/addon.js";
-export { closeFd, controlSocket, errnoName, ioctlStruct, SyscallError } from "./os/libc.js";
+export { closeFd, controlSocket, errnoName, ioctlStruct, ioctlValue, SyscallError } from "./os/libc.js";
 export { Random } from "./random.js";
 export { attachMpmcRing, createMpmcRing, type MpmcRing } from "./ring/mpmc-ring.js";
 export {

@@ -14,6 +14,7 @@ const fcntl = libc.func("int fcntl(int fd, int cmd, int64_t arg)");
 const fallocate = libc.func("int fallocate(int fd, int mode, int64_t offset, int64_t length)");
 const flock = libc.func("int flock(int fd, int operation)");
 const ioctl = libc.func("int ioctl(int fd, uint64_t request, void *argument)");
+const ioctlInteger = libc.func("int ioctl(int fd, uint64_t request, int64_t argument)");
 const socket = libc.func("int socket(int domain, int type, int protocol)");
 
 export const MFD_CLOEXEC = 0x1;
@@ -92,6 +93,11 @@ export function tryLock(fd: number): boolean {
 /** An ioctl on a struct that lies in `argument`, read and written in place. */
 export function ioctlStruct(fd: number, name: string, request: number, argument: Uint8Array): void {
   checked(`ioctl(${name})`, ioctl(fd, request, argument));
+}
+
+/** An ioctl whose argument is the value itself. */
+export function ioctlValue(fd: number, name: string, request: number, value: number): void {
+  checked(`ioctl(${name})`, ioctlInteger(fd, request, value));
 }
 
 /** A datagram socket for interface ioctls; the caller closes it. */

@@ -183,7 +183,8 @@ function tapTx(k: TxConstants): Burst {
   const { cache, u8, portWords, stats, memory, framesWrite, positions, lengths, counts, status } =
     k;
   const { FD, BURST_MAX, LCORE, HOLDER_SHIFT, HOLDER_MASK, SEGS_LIMIT, EINVAL, EMSGSIZE } = k;
-  const { position, dataLength, packetLength, next, ledger } = k.table;
+  const { FLAGGED } = k;
+  const { position, dataLength, packetLength, next, kind, ledger } = k.table;
   const MINE = LCORE << HOLDER_SHIFT;
 
   return (handles, n) => {
@@ -194,6 +195,7 @@ function tapTx(k: TxConstants): Burst {
     while (staged < wanted) {
       const handle = handles[staged];
       if ((ledger[handle] & HOLDER_MASK) !== MINE) break; // what comes before it is sent first
+      if ((kind[handle] & FLAGGED) !== 0) memory.settleChecksum(handle); // nobody behind a tap completes it
       let count = 0;
       for (let segment = handle; segment !== 0 && count < SEGS_LIMIT; segment = next[segment]) {
         positions[flat] = position[segment];

@@ -7,6 +7,7 @@ import {
   EXIT_SETUP,
   formatMac,
   ioctlStruct,
+  ioctlValue,
   numberArgument,
   parseMac,
   usageError,
@@ -18,6 +19,7 @@ import type { TapParams } from "./burst.js";
 
 // include/uapi/linux/if_tun.h, sockios.h and if.h
 const TUNSETIFF = 0x400454ca;
+const TUNSETPERSIST = 0x400454cb;
 const IFF_TAP = 0x0002;
 const IFF_NO_PI = 0x1000;
 const SIOCGIFFLAGS = 0x8913;
@@ -37,7 +39,7 @@ const MTU_MAX: number = 9728 - 14 - 8;
 
 export const netTap: VdevDriver = {
   prefix: "net_tap",
-  parameters: ["iface", "mac", "mtu"],
+  parameters: ["iface", "mac", "mtu", "persist"],
   probe(spec): EthDevice {
     const wanted = spec.args.get("iface") ?? "dtap%d";
     if (wanted.length === 0 || wanted.length >= IFNAMSIZ || /[\s/:]/.test(wanted)) {
@@ -46,18 +48,21 @@ export const netTap: VdevDriver = {
       );
     }
     const macText = spec.args.get("mac");
-    const mac = macText === undefined ? undefined : parseMac(macText);
+    const mac =
+      macText === undefined ? undefined : macText === "fixed" ? fixedMac() : parseMac(macText);
     if (macText !== undefined && (mac === undefined || (mac[0] & 1) === 1)) {
       throw usageError(
         `--vdev ${spec.name}: mac=${macText} is not the address of one interface, such as 02:00:00:00:00:01`,
       );
     }
+    const persist = numberArgument(spec, "persist", { min: 0, max: 1, fallback: 0 }) === 1;
     const mtu = numberArgument(spec, "mtu", { min: MTU_MIN, max: MTU_MAX, fallback: 0 });
     const { fd, iface } = openTap(spec, wanted);
     let open = true;
     const params: TapParams = { fd };
     const queue = { module: new URL("./burst.js", import.meta.url).href, params };
     try {
+      if (persist) ioctlValue(fd, "TUNSETPERSIST", TUNSETPERSIST, 1);
       return {
         name: spec.name,
         driver: "net_tap",
@@ -163,6 +168,13 @@ function setUp(iface: string, mac: Uint8Array | undefined, mtu: number): Uint8Ar
     closeFd(socket);
   }
 }
+
+/** `mac=fixed`, as DPDK: 00:64:74:61:70 ("dtap") and a number that goes up from one tap to the next. */
+function fixedMac(): Uint8Array {
+  return Uint8Array.of(0, 0x64, 0x74, 0x61, 0x70, fixedMacs++ & 0xff);
+}
+
+let fixedMacs = 0;
 
 /** struct ifreq with the interface's name. */
 function ifreq(iface: string): Uint8Array {
