@@ -63,7 +63,14 @@ export { PacketMemory } from "./mempool/packet-memory.js";
 export type { PoolCache } from "./mempool/pool-cache.js";
 export { FLAG_CSUM_VALID, FLAG_NEEDS_CSUM, SEGMENTS_LIMIT, type Table } from "./mempool/table.js";
 export { native } from "./native/addon.js";
-export { closeFd, controlSocket, errnoName, ioctlStruct, ioctlValue, SyscallError } from "./os/libc.js";
+export {
+  closeFd,
+  controlSocket,
+  errnoName,
+  ioctlStruct,
+  ioctlValue,
+  SyscallError,
+} from "./os/libc.js";
 export { Random } from "./random.js";
 export { attachMpmcRing, createMpmcRing, type MpmcRing } from "./ring/mpmc-ring.js";
 export {

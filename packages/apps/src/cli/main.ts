@@ -70,6 +70,15 @@ function start(argv: readonly string[]): Promise<number> {
   return runOurs("../l2fwd/index.js", [...fixed, ...argv]);
 }
 
+/** The benches are no part of what is published: they are found beside the packages, in the repository. */
+async function bench(argv: readonly string[]): Promise<number> {
+  const module = ours("../../../../../bench/dist/src/main.js");
+  const { main: run } = (await import(module)) as {
+    main: (argv: readonly string[]) => Promise<number>;
+  };
+  return run(argv);
+}
+
 /** An application of the user's. TypeScript of this workspace runs from what `tsc -b` made of it. */
 function runFile(argv: readonly string[]): Promise<number> {
   const [file, ...rest] = argv;

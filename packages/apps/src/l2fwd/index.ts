@@ -32,7 +32,7 @@ export default app<L2fwdShared>({
 
     return () => {
       const n = rx.burst(burst, BURST);
-      if (shared.updateMacs) for (let i = 0; i < n; i++) frames.writeMacs(burst[i], w0, w1, w2);
+      if (shared.updateMacs) frames.writeMacsBurst(burst, n, w0, w1, w2);
       if (n > 0) tx.burstOrFree(burst, n);
     };
   },

@@ -14,6 +14,8 @@ import { ARENA_BYTES_MAX } from "../memory/slot.js";
 export interface DmaTarget {
   /** IOVAs that the device and its IOMMU can use, first and last byte, ascending. */
   readonly ranges: readonly IovaRange[];
+  /** False: nothing translates or limits the device's accesses, an IOVA is a physical address. Default: an IOMMU does. */
+  readonly translated?: boolean;
   /** Lets the device reach `bytes` bytes of the arena, from `offset` on, at `iova`. Throws and leaves nothing when it cannot. */
   map(iova: bigint, arena: Arena, offset: number, bytes: number): void;
   /** Opposite of `map`; returns how many bytes were unmapped. No DMA reaches them once it has returned. */

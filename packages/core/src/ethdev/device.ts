@@ -20,6 +20,8 @@ export interface EthDevice {
   readonly queueLimitReason?: string;
   /** True when its receive side ends by itself, as a capture does. */
   readonly finite: boolean;
+  /** Of a finite device whose queues cannot tell: whether everything that will ever come has been handed to them. */
+  exhausted?(): boolean;
   /** Where its DMA goes through; none for a software port. */
   readonly dma?: DmaTarget;
   /**

@@ -161,8 +161,10 @@ export class Port {
     };
   }
 
-  /** True when every receive queue has said that nothing more will come. */
+  /** True when every receive queue, or the device, has said that nothing more will come. */
   get finished(): boolean {
+    if (this.device.exhausted !== undefined)
+      return this.#rx.length > 0 && this.device.exhausted();
     return (
       this.#rx.length > 0 &&
       this.#rx.every(

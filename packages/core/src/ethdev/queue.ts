@@ -9,7 +9,13 @@ import { DATA_ROOM, HEADROOM, SLOT_STRIDE } from "../memory/slot.js";
 import type { LcoreMemory } from "../mempool/lcore-memory.js";
 import { HOLDER_MASK, HOLDER_SHIFT } from "../mempool/ledger.js";
 import type { PoolCache } from "../mempool/pool-cache.js";
-import { POOL_SHIFT, SHAPE_CHAINED, type Table } from "../mempool/table.js";
+import {
+  POOL_SHIFT,
+  SHAPE_CHAINED,
+  SHAPE_FLAGGED,
+  SHAPE_MASK,
+  type Table,
+} from "../mempool/table.js";
 
 /**
  * The burst contract. Receive: fills `handles[0 … count-1]` with at most `n` frames, which the caller holds from then on.
@@ -96,6 +102,8 @@ export interface BurstConstants {
   readonly HOLDER_MASK: number;
   readonly KIND: number;
   readonly CHAINED: number;
+  readonly FLAGGED: number;
+  readonly SHAPE_MASK: number;
   readonly STRIDE: number;
   readonly HEADROOM: number;
   readonly DATA_ROOM: number;
@@ -119,6 +127,8 @@ export function burstConstants(queue: QueueImage, memory: LcoreMemory): BurstCon
     HOLDER_MASK,
     KIND: queue.pool << POOL_SHIFT,
     CHAINED: SHAPE_CHAINED,
+    FLAGGED: SHAPE_FLAGGED,
+    SHAPE_MASK,
     STRIDE: SLOT_STRIDE,
     HEADROOM,
     DATA_ROOM,

@@ -12,7 +12,14 @@ import {
 } from "./ledger.js";
 import type { PacketMemory } from "./packet-memory.js";
 import type { Pool } from "./pool.js";
-import { POOL_SHIFT, SHAPE_CHAINED, SHAPE_INDIRECT, SHAPE_MASK, SHAPE_SHARED } from "./table.js";
+import {
+  POOL_SHIFT,
+  SHAPE_CHAINED,
+  SHAPE_FLAGGED,
+  SHAPE_INDIRECT,
+  SHAPE_MASK,
+  SHAPE_SHARED,
+} from "./table.js";
 
 export interface Account {
   readonly total: number;
@@ -60,7 +67,7 @@ interface Found {
 }
 
 function scanLedger(memory: PacketMemory, problem: (text: string) => void): Map<number, Found> {
-  const { ledger, kind, next } = memory.table;
+  const { ledger, kind, next, flags } = memory.table;
   const found = new Map<number, Found>();
   for (const holder of memory.holders.all())
     found.set(holder.id, { holder, buffers: 0, oldestTicks: 0 });
@@ -82,6 +89,8 @@ function scanLedger(memory: PacketMemory, problem: (text: string) => void): Map<
       problem(`buffer ${handle} is free and has shape ${what & SHAPE_MASK}`);
     if (((what & SHAPE_CHAINED) !== 0) !== (next[handle] !== 0))
       problem(`buffer ${handle} has next ${next[handle]} against shape ${what & SHAPE_MASK}`);
+    if (((what & SHAPE_FLAGGED) !== 0) !== (flags[handle] !== 0))
+      problem(`buffer ${handle} has flags ${flags[handle]} against shape ${what & SHAPE_MASK}`);
   });
   return found;
 }

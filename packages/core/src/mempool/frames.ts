@@ -11,6 +11,7 @@ import {
   POOL_SHIFT,
   SEGMENTS_LIMIT,
   SHAPE_CHAINED,
+  SHAPE_FLAGGED,
   SHAPE_INDIRECT,
   SHAPE_MASK,
   SHAPE_SHARED,
@@ -67,6 +68,8 @@ export interface Frames {
   swapMacs(handle: number): void;
   /** Writes both MAC addresses: see `macWords`. */
   writeMacs(handle: number, w0: number, w1: number, w2: number): void;
+  /** `writeMacs` of handles[0 … n-1]. */
+  writeMacsBurst(handles: Uint32Array, n: number, w0: number, w1: number, w2: number): void;
 
   /**
    * A second frame that shows the same bytes; 0 when the pool is empty, or the frame is. Each of the two is given back on its own, in any
@@ -103,6 +106,7 @@ export function attachFrames(memory: LcoreMemory, pool: number): Frames {
     CHAINED: SHAPE_CHAINED,
     INDIRECT: SHAPE_INDIRECT,
     SHARED: SHAPE_SHARED,
+    FLAGGED: SHAPE_FLAGGED,
     SHAPE_MASK,
     dataStart,
   };
@@ -124,6 +128,7 @@ interface FramesConstants {
   CHAINED: number;
   INDIRECT: number;
   SHARED: number;
+  FLAGGED: number;
   SHAPE_MASK: number;
   dataStart: (handle: number) => number;
 }
@@ -142,9 +147,12 @@ function framesTemplate(k: FramesConstants): Frames {
     CHAINED,
     INDIRECT,
     SHARED,
+    FLAGGED,
     dataStart,
   } = k;
-  const { position, dataLength, packetLength, next, segments, kind, refs, base, port } = k.table;
+  const { settleChecksum } = k.memory;
+  const { position, dataLength, packetLength, next, segments, kind, refs, base, port, csumStart } =
+    k.table;
   const one = new Uint32Array(1);
 
   function alloc(): number {
@@ -172,12 +180,25 @@ function framesTemplate(k: FramesConstants): Frames {
     if (count > SEGMENTS_LIMIT || head === 0 || tail === 0) return false;
     const end = last(head);
     if (end === last(tail)) return false; // a part of itself: the chain would have no end
+    settle(head); // a checksum reaches to the end of the frame
+    settle(tail); // a later segment has no flags
     next[end] = tail;
     kind[end] = kind[end] | CHAINED;
     segments[head] = count;
     segments[tail] = 1;
     packetLength[head] = packetLength[head] + packetLength[tail];
     return true;
+  }
+
+  function settle(handle: number): void {
+    if ((kind[handle] & FLAGGED) !== 0) settleChecksum(handle);
+  }
+
+  /** The frame begins `n` bytes earlier (or, below 0, later), and what is counted from its first byte moves along. */
+  function moveStart(handle: number, n: number): void {
+    if ((kind[handle] & FLAGGED) === 0) return;
+    if (csumStart[handle] + n < 0) settleChecksum(handle);
+    else csumStart[handle] = csumStart[handle] + n;
   }
 
   /** A clone of `count` bytes from `offset` of one segment. */
@@ -198,6 +219,7 @@ function framesTemplate(k: FramesConstants): Frames {
 
   function fragment(handle: number, offset: number, count: number): number {
     if (!(offset >= 0 && count > 0 && offset + count <= packetLength[handle])) return 0;
+    settle(handle); // while its bytes are still shown by one frame alone
     let skip = offset;
     let left = count;
     let head = 0;
@@ -220,6 +242,22 @@ function framesTemplate(k: FramesConstants): Frames {
       skip = 0;
     }
     return head;
+  }
+
+  function writeMacs(handle: number, w0: number, w1: number, w2: number): void {
+    const at = position[handle];
+    if ((at & 3) === 0) {
+      const word = at >>> 2;
+      u32[word] = w0;
+      u32[word + 1] = w1;
+      u32[word + 2] = w2;
+      return;
+    }
+    for (let i = 0; i < 4; i++) {
+      u8[at + i] = w0 >>> (8 * i);
+      u8[at + 4 + i] = w1 >>> (8 * i);
+      u8[at + 8 + i] = w2 >>> (8 * i);
+    }
   }
 
   /** First byte that a segment may use, and the one behind its last. */
@@ -259,6 +297,7 @@ function framesTemplate(k: FramesConstants): Frames {
     prepend(handle, n) {
       const at = position[handle] - n;
       if (n < 0 || at < roomStart(handle)) return -1;
+      moveStart(handle, n);
       position[handle] = at;
       dataLength[handle] = dataLength[handle] + n;
       packetLength[handle] = packetLength[handle] + n;
@@ -266,6 +305,7 @@ function framesTemplate(k: FramesConstants): Frames {
     },
     trimFront(handle, n) {
       if (n < 0 || n > dataLength[handle]) return false;
+      moveStart(handle, -n);
       position[handle] = position[handle] + n;
       dataLength[handle] = dataLength[handle] - n;
       packetLength[handle] = packetLength[handle] - n;
@@ -330,20 +370,9 @@ function framesTemplate(k: FramesConstants): Frames {
         u8[i + 6] = destination;
       }
     },
-    writeMacs(handle, w0, w1, w2) {
-      const at = position[handle];
-      if ((at & 3) === 0) {
-        const word = at >>> 2;
-        u32[word] = w0;
-        u32[word + 1] = w1;
-        u32[word + 2] = w2;
-        return;
-      }
-      for (let i = 0; i < 4; i++) {
-        u8[at + i] = w0 >>> (8 * i);
-        u8[at + 4 + i] = w1 >>> (8 * i);
-        u8[at + 8 + i] = w2 >>> (8 * i);
-      }
+    writeMacs,
+    writeMacsBurst(handles, n, w0, w1, w2) {
+      for (let i = 0; i < n; i++) writeMacs(handles[i], w0, w1, w2);
     },
     clone: (handle) => fragment(handle, 0, packetLength[handle]),
     fragment,

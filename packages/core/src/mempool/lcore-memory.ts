@@ -7,6 +7,7 @@
 import { type ArenaImage, type ArenaView, attachArena } from "../memory/arena.js";
 import { attachMpmcRing } from "../ring/mpmc-ring.js";
 import { specialise } from "../specialise.js";
+import { settleChecksum } from "./checksum.js";
 import {
   FAULT_BAD_HANDLE,
   FAULT_DOUBLE_RETURN,
@@ -26,6 +27,7 @@ import {
   POOL_SHIFT,
   SEGMENTS_LIMIT,
   SHAPE_CHAINED,
+  SHAPE_FLAGGED,
   SHAPE_INDIRECT,
   SHAPE_MASK,
   SHAPE_SHARED,
@@ -63,6 +65,11 @@ export interface LcoreMemory {
    * False, with nothing changed but a counter, when it is not a frame that `from` holds. Data path.
    */
   moveFrame(handle: number, from: number, to: number): boolean;
+  /**
+   * Makes a frame whole before it goes where nobody completes checksums: what FLAG_NEEDS_CSUM left open is computed, and
+   * the flags are cleared. The caller holds the frame, and its bytes alone. Data path.
+   */
+  settleChecksum(handle: number): void;
   /** Moves every cached buffer to the common rings. */
   flush(): void;
 }
@@ -80,7 +87,7 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
   free[HOLDER_FREE] = 1;
   for (const pool of image.pools) for (const { holder: id } of pool.caches) free[id] = 1;
 
-  const { next, kind, refs, base, segments, ledger } = table;
+  const { next, kind, refs, base, segments, flags, ledger } = table;
 
   function cache(pool: number): PoolCache {
     caches[pool] ??= attach(pool);
@@ -147,6 +154,10 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
   /** Gives back one unchained buffer that its holder's counter no longer counts. */
   function releaseSegment(handle: number): void {
     const shape = kind[handle] & SHAPE_MASK;
+    if (shape & SHAPE_FLAGGED) {
+      flags[handle] = 0;
+      kind[handle] = kind[handle] & ~SHAPE_FLAGGED;
+    }
     if (shape & SHAPE_INDIRECT) {
       const root = base[handle];
       base[handle] = 0;
@@ -203,6 +214,7 @@ export function attachLcoreMemory(image: MemoryImage, thread: number, holder: nu
     faults,
     cache,
     moveFrame,
+    settleChecksum: (handle) => settleChecksum(table, arena.u8, handle),
     flush() {
       for (const each of caches) each?.flush();
     },

@@ -81,55 +81,68 @@ export function poolCache(k: PoolCacheConstants): PoolCache {
     return have - count;
   }
 
+  /** At most SLICE buffers. No loop around the loop: with one, V8 spends twice the cycles per buffer (bench: pool). */
+  function getSlice(handles: Uint32Array, at: number, n: number, holder: number): number {
+    const word = (holder << HOLDER_SHIFT) | clock[0];
+    let have = depth[0];
+    if (have < n) have = refill(have, n + SIZE);
+    const take = n < have ? n : have;
+    for (let i = 0; i < take; i++) {
+      const handle = stack[--have];
+      handles[at + i] = handle;
+      ledger[handle] = word;
+    }
+    depth[0] = have;
+    row[HOLDER] = row[HOLDER] - take;
+    row[holder] = row[holder] + take;
+    return take;
+  }
+
+  /** At most SLICE frames. */
+  function putSlice(handles: Uint32Array, at: number, n: number, holder: number): void {
+    const expected = holder << HOLDER_SHIFT;
+    const word = CACHED | clock[0];
+    const end = at + n;
+    let have = depth[0];
+    if (have > 2 * SIZE) have = spill(have, have - SIZE);
+    let slow = 0;
+    for (let i = at; i < end; i++) {
+      const handle = handles[i];
+      if (kind[handle] === KIND && (ledger[handle] & HOLDER_MASK) === expected) {
+        ledger[handle] = word;
+        stack[have++] = handle;
+      } else {
+        depth[0] = have;
+        releaseSlow(handle, holder);
+        have = depth[0];
+        slow++;
+      }
+    }
+    depth[0] = have;
+    row[holder] = row[holder] - (n - slow);
+    row[HOLDER] = row[HOLDER] + (n - slow);
+  }
+
   return {
     get(handles, at, n, holder) {
-      const word = (holder << HOLDER_SHIFT) | clock[0];
+      if (n <= SLICE) return getSlice(handles, at, n, holder);
       let got = 0;
       while (got < n) {
         const ask = n - got < SLICE ? n - got : SLICE;
-        let have = depth[0];
-        if (have < ask) have = refill(have, ask + SIZE);
-        const take = ask < have ? ask : have;
-        for (let i = 0; i < take; i++) {
-          const handle = stack[--have];
-          handles[at + got + i] = handle;
-          ledger[handle] = word;
-        }
-        depth[0] = have;
-        got += take;
-        if (take < ask) break;
+        const took = getSlice(handles, at + got, ask, holder);
+        got += took;
+        if (took < ask) break;
       }
-      row[HOLDER] = row[HOLDER] - got;
-      row[holder] = row[holder] + got;
       return got;
     },
 
     put(handles, at, n, holder) {
-      const expected = holder << HOLDER_SHIFT;
-      const word = CACHED | clock[0];
-      const end = at + n;
-      for (let from = at; from < end; from += SLICE) {
-        let have = depth[0];
-        if (have > 2 * SIZE) have = spill(have, have - SIZE);
-        const to = from + SLICE < end ? from + SLICE : end;
-        let slow = 0;
-        for (let i = from; i < to; i++) {
-          const handle = handles[i];
-          if (kind[handle] === KIND && (ledger[handle] & HOLDER_MASK) === expected) {
-            ledger[handle] = word;
-            stack[have++] = handle;
-          } else {
-            depth[0] = have;
-            releaseSlow(handle, holder);
-            have = depth[0];
-            slow++;
-          }
-        }
-        depth[0] = have;
-        const plain = to - from - slow;
-        row[holder] = row[holder] - plain;
-        row[HOLDER] = row[HOLDER] + plain;
+      let from = at;
+      for (let left = n; left > SLICE; left -= SLICE) {
+        putSlice(handles, from, SLICE, holder);
+        from += SLICE;
       }
+      putSlice(handles, from, at + n - from, holder);
     },
 
     push(handle) {

@@ -32,7 +32,10 @@ const CAPACITY_MAX: number = 2 ** 30;
 /** @param capacity entries, a power of two */
 export function createMpmcRing(capacity: number): MpmcRingImage {
   assert(
-    capacity > 0 && capacity <= CAPACITY_MAX && (capacity & (capacity - 1)) === 0,
+    Number.isInteger(capacity) &&
+      capacity > 0 &&
+      capacity <= CAPACITY_MAX &&
+      (capacity & (capacity - 1)) === 0,
     `a ring of ${capacity}`,
   );
   return { words: new SharedArrayBuffer(WORDS * 4), entries: new SharedArrayBuffer(capacity * 4) };

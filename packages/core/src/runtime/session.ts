@@ -246,7 +246,12 @@ export class Session {
       (port) => port.device.finite && (port.finished || this.#polledByCrashed(port.id)),
     );
     if (!ended) return false;
-    await this.#quiesce();
+    // What a device has handed over may still lie in its rings: until whole turns bring nothing more.
+    const received = (): number => polled.reduce((sum, port) => sum + port.stats().rx, 0);
+    for (let before = -1; before !== received(); ) {
+      before = received();
+      await this.#quiesce();
+    }
     return true;
   }
 

@@ -139,9 +139,10 @@ export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
 
 /** Template: see specialise.ts. */
 function pcapTx(k: TxConstants): Burst {
-  const { cache, u8, portWords, words, stats, stage, status, bytesWrite, writeRecordHeader } = k;
-  const { LCORE, HOLDER_SHIFT, HOLDER_MASK, FD, BURST_MAX, RECORD_HEADER, clockOrigin } = k;
-  const { position, dataLength, packetLength, next, ledger } = k.table;
+  const { cache, memory, u8, portWords, words, stats, stage, status, bytesWrite } = k;
+  const { writeRecordHeader, LCORE, HOLDER_SHIFT, HOLDER_MASK, FLAGGED } = k;
+  const { FD, BURST_MAX, RECORD_HEADER, clockOrigin } = k;
+  const { position, dataLength, packetLength, next, kind, ledger } = k.table;
   const MINE = LCORE << HOLDER_SHIFT;
 
   return (handles, n) => {
@@ -161,6 +162,7 @@ function pcapTx(k: TxConstants): Burst {
         count = i; // the stage has room for any one frame: the rest is the caller's for now
         break;
       }
+      if ((kind[handle] & FLAGGED) !== 0) memory.settleChecksum(handle); // nobody behind a file completes it
       to = writeRecordHeader(stage, to, seconds, nanoseconds, length, length);
       for (let segment = handle; segment !== 0; segment = next[segment]) {
         const from = position[segment];

@@ -27,13 +27,13 @@ export const netPcap: VdevDriver = {
         `--vdev ${spec.name}: give rx_pcap=FILE to receive from, tx_pcap=FILE to send into, or both`,
       );
     }
-    const capture = rxPath === undefined ? undefined : load(rxPath);
+    const capture = rxPath === undefined ? undefined : openCapture(rxPath);
     if (infinite && (capture === undefined || capture.frames === 0)) {
       throw usageError(
         `--vdev ${spec.name}: infinite_rx=1 needs an rx_pcap with at least one frame`,
       );
     }
-    const fd = txPath === undefined ? -1 : create(spec.name, txPath);
+    const fd = txPath === undefined ? -1 : createCapture(spec.name, txPath);
     const module = new URL("./burst.js", import.meta.url).href;
     const rx: PcapRxParams = { capture, infinite };
     const tx: PcapTxParams = { fd };
@@ -59,7 +59,8 @@ export const netPcap: VdevDriver = {
   },
 };
 
-function load(path: string): Capture {
+/** As `loadCapture`, for a command line. @throws WeirError */
+export function openCapture(path: string): Capture {
   try {
     return loadCapture(path);
   } catch (error) {
@@ -67,8 +68,8 @@ function load(path: string): Capture {
   }
 }
 
-/** A new capture file with its header; an old one of that name is replaced, as DPDK does. */
-function create(device: string, path: string): number {
+/** A new capture file with its header; an old one of that name is replaced, as DPDK does. The fd is the caller's. @throws WeirError */
+export function createCapture(device: string, path: string): number {
   let fd: number;
   try {
     // Appending: queues of several lcores write whole records, each with one write(2), and none overwrites another's.

@@ -35,9 +35,9 @@ function ringRx(k: BurstConstants & { readonly ring: SpscConsumer }): Burst {
     let bytes = 0;
     let from = ledger[0] >>> HOLDER_SHIFT;
     let run = 0;
+    ring.popBurst(handles, ready);
     for (let i = 0; i < ready; i++) {
-      const handle = ring.pop();
-      handles[i] = handle;
+      const handle = handles[i];
       const owner = ledger[handle] >>> HOLDER_SHIFT;
       if ((kind[handle] & CHAINED) === 0) {
         if (owner !== from) {
@@ -52,7 +52,7 @@ function ringRx(k: BurstConstants & { readonly ring: SpscConsumer }): Burst {
         memory.moveFrame(handle, owner, LCORE);
       }
       port[handle] = PORT;
-      bytes += packetLength[handle];
+      bytes = (bytes + packetLength[handle]) | 0;
     }
     row[from] = row[from] - run;
     row[LCORE] = row[LCORE] + run;
@@ -97,9 +97,10 @@ function ringTx(k: BurstConstants & { readonly ring: SpscProducer }): Burst {
         refused++; // not the sender's: it is left to whoever holds it
         continue;
       }
-      bytes += packetLength[handle];
-      ring.push(handle);
+      bytes = (bytes + packetLength[handle]) | 0;
+      handles[i - refused] = handle; // what is refused leaves no gap
     }
+    ring.pushBurst(handles, room - refused);
     ring.publish();
     row[LCORE] = row[LCORE] - plain;
     row[HOLDER] = row[HOLDER] + plain;

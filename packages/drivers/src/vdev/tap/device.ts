@@ -41,12 +41,6 @@ export const netTap: VdevDriver = {
   prefix: "net_tap",
   parameters: ["iface", "mac", "mtu", "persist"],
   probe(spec): EthDevice {
-    const wanted = spec.args.get("iface") ?? "dtap%d";
-    if (wanted.length === 0 || wanted.length >= IFNAMSIZ || /[\s/:]/.test(wanted)) {
-      throw usageError(
-        `--vdev ${spec.name}: iface=${wanted} is not a name for an interface (1 to 15 characters, no space, "/" or ":")`,
-      );
-    }
     const macText = spec.args.get("mac");
     const mac =
       macText === undefined ? undefined : macText === "fixed" ? fixedMac() : parseMac(macText);
@@ -88,7 +82,7 @@ export const netTap: VdevDriver = {
   },
 };
 
-function openTap(spec: VdevSpec, wanted: string): { fd: number; iface: string } {
+function attach(spec: VdevSpec, wanted: string): { fd: number; iface: string } {
   let fd: number;
   try {
     fd = openSync("/dev/net/tun", constants.O_RDWR | constants.O_NONBLOCK);
@@ -132,12 +126,12 @@ function explainAttach(error: unknown, device: string, iface: string, existed: b
   if (code === "EBUSY")
     return new WeirError(
       code,
-      `${device}: the tap ${iface} is in use by another program: choose another iface=, or end that program`,
+      `${device}: the tap ${iface} is in use by another program: choose another name, or end that program`,
     );
   if (code === "EINVAL" && existed) {
     return new WeirError(
       code,
-      `${device}: the interface ${iface} exists and is not a tap of one queue: choose another iface=, or remove it with "ip link del ${iface}"`,
+      `${device}: the interface ${iface} exists and is not a tap of one queue: choose another name, or remove it with "ip link del ${iface}"`,
     );
   }
   return error;

@@ -1,0 +1,463 @@
+/**
+ * Data path: receiving through a split virtqueue (VIRTIO 1.2, 2.7, 5.1.6.3 and 5.1.6.4).
+ *
+ * What the device says is checked against the shadow: `posted` tells, by descriptor, which slot lies there. A used entry
+ * that names no posted buffer, a length that does not fit, a header that makes no sense cost a frame and are counted; the
+ * slots stay the queue's. What the device never gives back is found by the ledger when the port stops.
+ */
+import {
+  type Burst,
+  FLAG_CSUM_VALID,
+  FLAG_NEEDS_CSUM,
+  FRAME_BYTES_MAX,
+  type LcoreMemory,
+  type QueueImage,
+  specialise,
+} from "@weir/core";
+import {
+  AVAIL_FLAGS_IDX,
+  USED_FLAGS_IDX,
+  VIRTIO_NET_HDR_F_DATA_VALID,
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTQ_AVAIL_F_NO_INTERRUPT,
+  VIRTQ_DESC_F_NEXT,
+  VIRTQ_DESC_F_WRITE,
+  VIRTQ_USED_F_NO_NOTIFY,
+} from "./layout.js";
+import {
+  firstSlotBytes,
+  HEADER_AT,
+  type SplitConstants,
+  type SplitParams,
+  splitConstants,
+} from "./split-queue.js";
+
+interface RxConstants extends SplitConstants {
+  readonly MERGEABLE: boolean;
+  /** Slots, each with a descriptor, of a posted buffer. */
+  readonly SLOTS: number;
+  /** Posted buffers at most. */
+  readonly BUFFERS: number;
+  /** Bytes of a posted buffer's first slot, and of all of it. */
+  readonly FIRST: number;
+  readonly POSTED: number;
+  readonly HEADER_AT: number;
+  /** Buffers that the longest frame spans. */
+  readonly SPAN_MAX: number;
+  /** The shadow: the slot at each descriptor while the device has it, else 0. */
+  readonly posted: Uint32Array;
+  /** First descriptors of the free buffers, in the order they are posted again. Unused with IN_ORDER. */
+  readonly freeHeads: Uint16Array;
+  /** Slots that the queue holds and has not posted. */
+  readonly spare: Uint32Array;
+  /** The slots of the frame that is being put together. */
+  readonly pieces: Uint32Array;
+  readonly starts: Uint32Array;
+  readonly lengths: Uint32Array;
+  readonly WRITE: number;
+  readonly NEXT: number;
+  readonly NO_INTERRUPT: number;
+  readonly NO_NOTIFY: number;
+  readonly AVAIL_INDEX: number;
+  readonly USED_INDEX: number;
+  readonly NEEDS_CSUM: number;
+  readonly DATA_VALID: number;
+  readonly FLAG_NEEDS_CSUM: number;
+  readonly FLAG_CSUM_VALID: number;
+}
+
+export function attachRx(queue: QueueImage, memory: LcoreMemory): Burst {
+  const { mergeable, slotsPerBuffer } = queue.params as SplitParams;
+  const base = splitConstants(queue, memory);
+  const { SIZE, BULK, HEADROOM, DATA_ROOM, HEADER_BYTES } = base;
+  const buffers = Math.floor(SIZE / slotsPerBuffer);
+  const FIRST = firstSlotBytes(HEADROOM, DATA_ROOM);
+  const SPAN_MAX = mergeable ? Math.ceil((FRAME_BYTES_MAX + HEADER_BYTES) / FIRST) : 1;
+  const pieces = Math.max(SPAN_MAX, slotsPerBuffer);
+  const constants: RxConstants = {
+    ...base,
+    MERGEABLE: mergeable,
+    SLOTS: slotsPerBuffer,
+    BUFFERS: buffers,
+    BULK: Math.max(1, Math.min(BULK, buffers >>> 3)),
+    FIRST,
+    POSTED: FIRST + (slotsPerBuffer - 1) * DATA_ROOM,
+    HEADER_AT,
+    SPAN_MAX: Math.min(SPAN_MAX, SIZE),
+    posted: new Uint32Array(SIZE),
+    freeHeads: new Uint16Array(SIZE),
+    spare: new Uint32Array(SIZE),
+    pieces: new Uint32Array(pieces),
+    starts: new Uint32Array(pieces),
+    lengths: new Uint32Array(pieces),
+    WRITE: VIRTQ_DESC_F_WRITE,
+    NEXT: VIRTQ_DESC_F_NEXT,
+    NO_INTERRUPT: VIRTQ_AVAIL_F_NO_INTERRUPT,
+    NO_NOTIFY: VIRTQ_USED_F_NO_NOTIFY,
+    AVAIL_INDEX: AVAIL_FLAGS_IDX,
+    USED_INDEX: USED_FLAGS_IDX,
+    NEEDS_CSUM: VIRTIO_NET_HDR_F_NEEDS_CSUM,
+    DATA_VALID: VIRTIO_NET_HDR_F_DATA_VALID,
+    FLAG_NEEDS_CSUM,
+    FLAG_CSUM_VALID,
+  };
+  return specialise(splitRx, constants, queue.name);
+}
+
+/** Template: see specialise.ts. */
+function splitRx(k: RxConstants): Burst {
+  const { cache, portWords, epochWord, stats, clock, row, PORT, LCORE, HOLDER, HOLDER_SHIFT } = k;
+  const { desc, avail, availRing, used, ring, posted, freeHeads, spare, i32 } = k;
+  const { pieces, starts, lengths, low, high, GRANULE_SHIFT, GRANULE_MASK } = k;
+  const { SIZE, MASK, BULK, IN_ORDER, WINDOW, HIGH, MERGEABLE, SLOTS, BUFFERS, SPAN_MAX } = k;
+  const { DESC_WORDS, USED_RING, USED_ELEM_WORDS, AVAIL_INDEX, USED_INDEX } = k;
+  const { FIRST, POSTED, HEADER_AT, HEADER_BYTES, FRAME_MIN, STRIDE, HEADROOM, DATA_ROOM } = k;
+  const { WRITE, NEXT, NO_INTERRUPT, NO_NOTIFY, CHAINED, FLAGGED, NEEDS_CSUM, DATA_VALID } = k;
+  const { FLAG_NEEDS_CSUM, FLAG_CSUM_VALID } = k;
+  const { position, dataLength, packetLength, next, segments, kind, port, ledger } = k.table;
+  const { flags, csumStart, csumOffset } = k.table;
+  const LENGTH_MIN = HEADER_BYTES + FRAME_MIN;
+
+  let epoch = -1;
+  /** Used entries seen, and buffers made available, modulo 2^16 (2.7.6, 2.7.8). */
+  let seen = 0;
+  let offered = 0;
+  /** Buffers that the device does not have. */
+  let free = 0;
+  let freeFirst = 0;
+  let freeLast = 0;
+  let spareCount = 0;
+  /** IN_ORDER: buffers taken back, modulo 2^16; those left of a run that one used entry speaks for; the last one's length. */
+  let taken = 0;
+  let run = 0;
+  let runLength = 0;
+  /** What `look` found, and how many slots the frame of `slowFrame` has. */
+  let head = 0;
+  let length = 0;
+  let segmentCount = 0;
+
+  /** The device was started anew: its rings are empty, and the slots that were here have been taken back. */
+  function begin(): void {
+    epoch = epochWord[0];
+    seen = 0;
+    offered = 0;
+    free = BUFFERS;
+    freeFirst = 0;
+    freeLast = BUFFERS;
+    spareCount = 0;
+    taken = 0;
+    run = 0;
+    posted.fill(0);
+    for (let b = 0; b < BUFFERS; b++) freeHeads[b] = b * SLOTS;
+    for (let id = 0; id < SIZE; id++) {
+      desc[id * DESC_WORDS + 1] = HIGH;
+      setShape(id, id % SLOTS);
+    }
+  }
+
+  /** Length and flags of the descriptor of slot `s` of a buffer. */
+  function setShape(id: number, s: number): void {
+    desc[id * DESC_WORDS + 2] = s === 0 ? FIRST : DATA_ROOM;
+    // 2.7.5.2: with IN_ORDER the next one is the following one, and 0 after the last; without it, it may be.
+    const link = s + 1 < SLOTS ? (((id + 1) & MASK) << 16) | NEXT : 0;
+    desc[id * DESC_WORDS + 3] = link | WRITE;
+  }
+
+  function setAddress(id: number, at: number): void {
+    if (WINDOW) {
+      desc[id * DESC_WORDS] = at;
+    } else {
+      const granule = at >>> GRANULE_SHIFT;
+      desc[id * DESC_WORDS] = low[granule] + (at & GRANULE_MASK);
+      desc[id * DESC_WORDS + 1] = high[granule];
+    }
+  }
+
+  /** Posts a buffer at every free place, as far as there are slots; returns how many slots are left over. */
+  function postAll(have: number): number {
+    let left = have;
+    while (free > 0 && left >= SLOTS) {
+      const first = IN_ORDER ? Math.imul(offered, SLOTS) & MASK : freeHeads[freeFirst++ & MASK];
+      if (SLOTS === 1) {
+        const handle = spare[--left];
+        posted[first] = handle;
+        setAddress(first, Math.imul(handle, STRIDE) + HEADER_AT);
+      } else {
+        for (let s = 0; s < SLOTS; s++) {
+          const id = (first + s) & MASK;
+          const handle = spare[--left];
+          posted[id] = handle;
+          setAddress(id, Math.imul(handle, STRIDE) + (s === 0 ? HEADER_AT : HEADROOM));
+          if (IN_ORDER) setShape(id, s); // a buffer starts somewhere else in each round
+        }
+      }
+      const entry = offered & MASK;
+      // Compared first: a device that gives buffers back in order finds the entries of the last round, in lines it has.
+      if (availRing[entry] !== first) availRing[entry] = first;
+      offered = (offered + 1) & 0xffff;
+      free--;
+    }
+    return left;
+  }
+
+  function refill(): void {
+    const wanted = free * SLOTS;
+    const before = free;
+    let have = spareCount;
+    if (have < wanted) have += cache.get(spare, have, wanted - have, HOLDER);
+    spareCount = postAll(have);
+    if (free === BUFFERS) stats[2] = stats[2] + 1; // dry: the device has no buffer at all
+    if (free === before) return;
+    // Publishes. The store is an xchg: it orders the descriptors and entries before the index, as the device's read of
+    // the index before its read of them expects (2.7.13.3.1), and the index before the load of the flags (2.7.13.4.1).
+    Atomics.store(avail, AVAIL_INDEX, (offered << 16) | NO_INTERRUPT);
+    if ((Atomics.load(used, USED_INDEX) & NO_NOTIFY) === 0) ring();
+  }
+
+  /** The buffer at `head` is the queue's again, with all its slots. */
+  function recycle(first: number): void {
+    for (let s = 0; s < SLOTS; s++) {
+      const id = (first + s) & MASK;
+      spare[spareCount++] = posted[id];
+      posted[id] = 0;
+    }
+  }
+
+  /** The buffer at `head` is no longer with the device, and its used entry is done with. */
+  function take(): void {
+    seen = (seen + 1) & 0xffff;
+    free++;
+    if (IN_ORDER) {
+      taken = (taken + 1) & 0xffff;
+      run--;
+    } else {
+      freeHeads[freeLast++ & MASK] = head;
+    }
+  }
+
+  /**
+   * Finds the next used buffer: `head` and `length`. False: the entry is nonsense, which is counted, and it is passed over.
+   */
+  function look(pending: number): boolean {
+    const entry = USED_RING + (seen & MASK) * USED_ELEM_WORDS;
+    if (!IN_ORDER) {
+      head = used[entry];
+      length = used[entry + 1];
+      if ((head & ~MASK) === 0 && head % SLOTS === 0 && posted[head] !== 0) return true;
+      seen = (seen + 1) & 0xffff;
+      stats[3] = stats[3] + 1;
+      return false;
+    }
+    if (free === BUFFERS) {
+      seen = (seen + 1) & 0xffff;
+      stats[3] = stats[3] + 1;
+      return false;
+    }
+    const first = Math.imul(taken, SLOTS) & MASK;
+    if (run === 0) {
+      // 2.7.9: one entry may speak for a run of buffers, of which it names the last; those before it are full.
+      const id = used[entry];
+      const distance = (id - first) & MASK;
+      run = distance / SLOTS + 1;
+      runLength = used[entry + 1];
+      if ((id & ~MASK) !== 0 || distance % SLOTS !== 0 || run > BUFFERS - free) {
+        run = 1;
+        runLength = 0; // a length that is refused: the buffer is recycled
+      }
+      if (run > pending) {
+        // The index and the id disagree. The id is believed, so that the two are in step again.
+        stats[3] = stats[3] + 1;
+        while (run > 1) {
+          recycle(Math.imul(taken, SLOTS) & MASK);
+          taken = (taken + 1) & 0xffff;
+          free++;
+          run--;
+        }
+      }
+    }
+    head = Math.imul(taken, SLOTS) & MASK;
+    length = run === 1 ? runLength : POSTED;
+    return true;
+  }
+
+  /** Takes the buffer at `head` apart: what of its slots holds bytes joins `pieces`, the rest is recycled. */
+  function takeApart(count: number): number {
+    let to = count;
+    let left = length;
+    for (let s = 0; s < SLOTS; s++) {
+      const id = (head + s) & MASK;
+      const handle = posted[id];
+      posted[id] = 0;
+      if (left > 0) {
+        const skip = s === 0 && count === 0 ? HEADER_BYTES : 0;
+        const room = s === 0 ? FIRST : DATA_ROOM;
+        const part = left < room ? left : room;
+        pieces[to] = handle;
+        starts[to] = Math.imul(handle, STRIDE) + (s === 0 ? HEADER_AT : HEADROOM) + skip;
+        lengths[to] = part - skip;
+        left -= part;
+        to++;
+      } else {
+        spare[spareCount++] = handle;
+      }
+    }
+    return to;
+  }
+
+  /** Buffers that the frame beginning at `head` spans, by its header; 0 when that cannot be. */
+  function spanOf(header: number): number {
+    if (length < LENGTH_MIN || length > POSTED) return 0;
+    if (!MERGEABLE) return 1;
+    const span = i32[header + 2] >>> 16; // num_buffers
+    return span <= SPAN_MAX ? span : 0;
+  }
+
+  /** What the header says of the checksum goes into the table. False when it says what it may not. */
+  function applyHeader(frame: number, w0: number, w1: number, w2: number): boolean {
+    if ((w0 & 0xff00) !== 0) return false; // gso_type: no such feature was accepted
+    if ((w0 & NEEDS_CSUM) !== 0) {
+      const start = w1 >>> 16;
+      const offset = w2 & 0xffff;
+      if (start + offset + 2 > packetLength[frame]) return false;
+      csumStart[frame] = start;
+      csumOffset[frame] = offset;
+      flags[frame] = FLAG_NEEDS_CSUM;
+      kind[frame] = kind[frame] | FLAGGED;
+    } else if ((w0 & DATA_VALID) !== 0) {
+      flags[frame] = FLAG_CSUM_VALID;
+      kind[frame] = kind[frame] | FLAGGED;
+    }
+    return true;
+  }
+
+  /**
+   * Takes the next frame, of any shape, and moves it to the lcore: its handle. 0: what came is dropped and counted.
+   * -1: the rest of it has not come yet. A device has to use a frame's buffers together (5.1.6.4.1); one that does not
+   * is waited for, since `num_buffers` is no more than a few.
+   */
+  function slowFrame(pending: number, word: number): number {
+    if (!look(pending)) return 0;
+    const header = (Math.imul(posted[head], STRIDE) + HEADER_AT) >>> 2;
+    const span = spanOf(header);
+    if (span > pending) return -1;
+    let count = 0;
+    let good = span > 0;
+    if (good) {
+      for (let b = 0; b < span; b++) {
+        if (b > 0 && !look(pending - b)) {
+          good = false;
+          continue;
+        }
+        if (length > 0 && length <= POSTED) {
+          count = takeApart(count);
+        } else {
+          recycle(head);
+          good = false;
+        }
+        take();
+      }
+    } else {
+      recycle(head);
+      take();
+    }
+    if (good && assemble(count, header)) {
+      for (let i = 0; i < count; i++) ledger[pieces[i]] = word;
+      segmentCount = count;
+      return pieces[0];
+    }
+    for (let i = 0; i < count; i++) {
+      next[pieces[i]] = 0;
+      kind[pieces[i]] = kind[pieces[i]] & ~CHAINED;
+      segments[pieces[i]] = 1;
+      spare[spareCount++] = pieces[i];
+    }
+    stats[3] = stats[3] + 1;
+    return 0;
+  }
+
+  /** Makes the pieces one frame. */
+  function assemble(count: number, header: number): boolean {
+    const frame = pieces[0];
+    let total = 0;
+    for (let i = 0; i < count; i++) {
+      const handle = pieces[i];
+      position[handle] = starts[i];
+      dataLength[handle] = lengths[i];
+      total += lengths[i];
+      if (i + 1 < count) {
+        next[handle] = pieces[i + 1];
+        kind[handle] = kind[handle] | CHAINED;
+      }
+    }
+    segments[frame] = count;
+    packetLength[frame] = total;
+    port[frame] = PORT;
+    return applyHeader(frame, i32[header], i32[header + 1], i32[header + 2]);
+  }
+
+  return (handles, n) => {
+    if (portWords[0] !== 1) return 0;
+    if (epochWord[0] !== epoch) begin();
+    // Acquires: what the device wrote before it moved the index is read after it.
+    const index = Atomics.load(used, USED_INDEX) >>> 16;
+    let pending = (index - seen) & 0xffff;
+    if (pending > BUFFERS - free) {
+      stats[3] = stats[3] + 1; // more than it was given: start over from where it says it is
+      seen = index;
+      run = 0;
+      pending = 0;
+    }
+    const word = (LCORE << HOLDER_SHIFT) | clock[0];
+    let count = 0;
+    let bytes = 0;
+    let moved = 0;
+    while (count < n && pending > 0) {
+      const entry = USED_RING + (seen & MASK) * USED_ELEM_WORDS;
+      const id = used[entry];
+      const size = used[entry + 1];
+      const expected = IN_ORDER ? run === 0 && id === (taken & MASK) : (id & ~MASK) === 0;
+      const handle = SLOTS === 1 && expected ? posted[id] : 0;
+      const at = Math.imul(handle, STRIDE) + HEADER_AT;
+      const header = at >>> 2;
+      if (
+        handle !== 0 &&
+        size >= LENGTH_MIN &&
+        size <= FIRST &&
+        (i32[header] & 0xffff) === 0 &&
+        (!MERGEABLE || i32[header + 2] >>> 16 === 1)
+      ) {
+        posted[id] = 0;
+        if (IN_ORDER) taken = (taken + 1) & 0xffff;
+        else freeHeads[freeLast++ & MASK] = id;
+        seen = (seen + 1) & 0xffff;
+        free++;
+        pending--;
+        ledger[handle] = word;
+        position[handle] = at + HEADER_BYTES;
+        dataLength[handle] = size - HEADER_BYTES;
+        packetLength[handle] = size - HEADER_BYTES;
+        port[handle] = PORT;
+        handles[count++] = handle;
+        bytes += size - HEADER_BYTES;
+        moved++;
+        continue;
+      }
+      const before = seen;
+      const frame = slowFrame(pending, word);
+      pending -= (seen - before) & 0xffff;
+      if (frame < 0) break;
+      if (frame === 0) continue;
+      handles[count++] = frame;
+      bytes += packetLength[frame];
+      moved += segmentCount;
+    }
+    if (count > 0) {
+      row[HOLDER] = row[HOLDER] - moved;
+      row[LCORE] = row[LCORE] + moved;
+      stats[0] = stats[0] + count;
+      stats[1] = stats[1] + bytes;
+    }
+    if (free >= BULK) refill();
+    return count;
+  };
+}
