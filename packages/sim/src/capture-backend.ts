@@ -9,7 +9,7 @@ const BURST_MAX = 32;
 export function captureBackend(spec: BackendSpec & { readonly kind: "capture" }): Backend {
   const { rx, infinite, txFd } = spec;
   const frames = rx?.frames ?? 0;
-  const incoming: Frame = { ...emptyFrame(), bytes: new Uint8Array(rx?.bytes ?? 0) };
+  const incoming: Frame = { ...emptyFrame(), bytes: new Uint8Array(rx?.bytes ?? new SharedArrayBuffer(0)) };
   const stage = new Uint8Array(BURST_MAX * (PCAP_RECORD_HEADER_BYTES + FRAME_BYTES_MAX));
   const status = new Int32Array(1);
   let next = 0;

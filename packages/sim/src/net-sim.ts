@@ -186,7 +186,7 @@ function openBackend(spec: VdevSpec, mtu: number): { backend: BackendSpec; close
   if (wire)
     return { backend: { kind: "wire", name: args.get("wire") ?? "" }, close: nothing };
   if (tap) {
-    const { fd } = openTap(spec, "tap", args.get("tap") ?? "", undefined, mtu);
+    const { fd } = openTap(spec, "tap", args.get("tap") ?? "", { mtu });
     return { backend: { kind: "tap", fd }, close: () => closeSync(fd) };
   }
   if (loop) return { backend: { kind: "loop" }, close: nothing };

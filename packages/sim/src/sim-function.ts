@@ -4,7 +4,6 @@ import {
   type Bar,
   type BarImage,
   type IovaRange,
-  native,
   type PciFunction,
   type PciIds,
   WeirError,

@@ -30,6 +30,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: "sends generated frames or a capture, and counts what comes back",
     run: (argv) => runOurs("../pktgen/index.js", argv),
   },
+  bench: {
+    summary: "measures the hot loops beside C and, where it is installed, testpmd",
+    run: bench,
+  },
   run: { summary: "runs an application of yours: weir run FILE [options]", run: runFile },
 };
 

@@ -175,28 +175,27 @@ function splitRx(k: RxConstants): Burst {
 
   /** Posts a buffer at every free place, as far as there are slots; returns how many slots are left over. */
   function postAll(have: number): number {
+    const whole = SLOTS === 1 ? have : Math.floor(have / SLOTS);
+    const count = whole < free ? whole : free;
+    const fromTurn = offered;
+    const fromHead = freeFirst;
     let left = have;
-    while (free > 0 && left >= SLOTS) {
-      const first = IN_ORDER ? Math.imul(offered, SLOTS) & MASK : freeHeads[freeFirst++ & MASK];
-      if (SLOTS === 1) {
+    for (let b = 0; b < count; b++) {
+      const turn = (fromTurn + b) & 0xffff;
+      const first = IN_ORDER ? Math.imul(turn, SLOTS) & MASK : freeHeads[(fromHead + b) & MASK];
+      for (let s = 0; s < SLOTS; s++) {
+        const id = SLOTS === 1 ? first : (first + s) & MASK;
         const handle = spare[--left];
-        posted[first] = handle;
-        setAddress(first, Math.imul(handle, STRIDE) + HEADER_AT);
-      } else {
-        for (let s = 0; s < SLOTS; s++) {
-          const id = (first + s) & MASK;
-          const handle = spare[--left];
-          posted[id] = handle;
-          setAddress(id, Math.imul(handle, STRIDE) + (s === 0 ? HEADER_AT : HEADROOM));
-          if (IN_ORDER) setShape(id, s); // a buffer starts somewhere else in each round
-        }
+        posted[id] = handle;
+        setAddress(id, Math.imul(handle, STRIDE) + (s === 0 ? HEADER_AT : HEADROOM));
+        if (IN_ORDER && SLOTS > 1) setShape(id, s); // a buffer starts somewhere else in each round
       }
-      const entry = offered & MASK;
       // Compared first: a device that gives buffers back in order finds the entries of the last round, in lines it has.
-      if (availRing[entry] !== first) availRing[entry] = first;
-      offered = (offered + 1) & 0xffff;
-      free--;
+      if (availRing[turn & MASK] !== first) availRing[turn & MASK] = first;
     }
+    offered = (offered + count) & 0xffff;
+    freeFirst = (freeFirst + count) & 0xffff;
+    free -= count;
     return left;
   }
 
@@ -231,7 +230,8 @@ function splitRx(k: RxConstants): Burst {
       taken = (taken + 1) & 0xffff;
       run--;
     } else {
-      freeHeads[freeLast++ & MASK] = head;
+      freeHeads[freeLast & MASK] = head;
+      freeLast = (freeLast + 1) & 0xffff;
     }
   }
 
@@ -412,36 +412,42 @@ function splitRx(k: RxConstants): Burst {
     let bytes = 0;
     let moved = 0;
     while (count < n && pending > 0) {
-      const entry = USED_RING + (seen & MASK) * USED_ELEM_WORDS;
-      const id = used[entry];
-      const size = used[entry + 1];
-      const expected = IN_ORDER ? run === 0 && id === (taken & MASK) : (id & ~MASK) === 0;
-      const handle = SLOTS === 1 && expected ? posted[id] : 0;
-      const at = Math.imul(handle, STRIDE) + HEADER_AT;
-      const header = at >>> 2;
-      if (
-        handle !== 0 &&
-        size >= LENGTH_MIN &&
-        size <= FIRST &&
-        (i32[header] & 0xffff) === 0 &&
-        (!MERGEABLE || i32[header + 2] >>> 16 === 1)
-      ) {
+      // The buffers that are plain frames, in a run. What the functions above share is written back behind it.
+      const first = count;
+      const most = n - count < pending ? n : count + pending;
+      const fromEntry = seen - count;
+      const fromHead = (IN_ORDER ? taken : freeLast) - count;
+      const inRun = IN_ORDER && run !== 0;
+      while (count < most) {
+        const entry = USED_RING + ((fromEntry + count) & MASK) * USED_ELEM_WORDS;
+        const id = used[entry];
+        const size = used[entry + 1];
+        const known = IN_ORDER ? id === ((fromHead + count) & MASK) : (id & ~MASK) === 0;
+        if (SLOTS !== 1 || inRun || !known || size < LENGTH_MIN || size > FIRST) break;
+        const handle = posted[id];
+        const start = Math.imul(handle, STRIDE) + HEADER_AT;
+        const header = start >>> 2;
+        if (handle === 0 || (i32[header] & 0xffff) !== 0) break;
+        if (MERGEABLE && i32[header + 2] >>> 16 !== 1) break;
         posted[id] = 0;
-        if (IN_ORDER) taken = (taken + 1) & 0xffff;
-        else freeHeads[freeLast++ & MASK] = id;
-        seen = (seen + 1) & 0xffff;
-        free++;
-        pending--;
+        if (!IN_ORDER) freeHeads[(fromHead + count) & MASK] = id;
         ledger[handle] = word;
-        position[handle] = at + HEADER_BYTES;
+        position[handle] = start + HEADER_BYTES;
         dataLength[handle] = size - HEADER_BYTES;
         packetLength[handle] = size - HEADER_BYTES;
         port[handle] = PORT;
         handles[count++] = handle;
-        bytes += size - HEADER_BYTES;
-        moved++;
-        continue;
+        bytes += size;
       }
+      const plain = count - first;
+      seen = (seen + plain) & 0xffff;
+      if (IN_ORDER) taken = (taken + plain) & 0xffff;
+      else freeLast = (freeLast + plain) & 0xffff;
+      free += plain;
+      pending -= plain;
+      moved += plain;
+      bytes -= plain * HEADER_BYTES;
+      if (count === most) break;
       const before = seen;
       const frame = slowFrame(pending, word);
       pending -= (seen - before) & 0xffff;

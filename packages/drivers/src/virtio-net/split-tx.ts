@@ -142,9 +142,7 @@ function splitTx(k: TxConstants): Burst {
   }
 
   function offer(id: number): void {
-    const entry = offered & MASK;
-    // Compared first: a device that uses frames in order finds the entries of the last round, in lines it has.
-    if (availRing[entry] !== id) availRing[entry] = id;
+    availRing[offered & MASK] = id;
     offered = (offered + 1) & 0xffff;
     inFlight++;
   }
@@ -159,12 +157,12 @@ function splitTx(k: TxConstants): Burst {
       seen = index;
       return;
     }
+    const from = seen;
     let count = 0;
+    let end = freeLast;
     for (let i = 0; i < pending; i++) {
       // 2.7.9: in order, the index alone says which; there may be no entry for each.
-      const id = IN_ORDER
-        ? freeLast & MASK
-        : used[USED_RING + ((seen + i) & MASK) * USED_ELEM_WORDS];
+      const id = IN_ORDER ? end & MASK : used[USED_RING + ((from + i) & MASK) * USED_ELEM_WORDS];
       const handle = (id & ~MASK) === 0 ? held[id] : 0;
       if (handle === 0) {
         stats[3] = stats[3] + 1;
@@ -172,24 +170,28 @@ function splitTx(k: TxConstants): Burst {
       }
       held[id] = 0;
       done[count++] = handle;
-      const more = extra[id];
-      if (IN_ORDER) {
-        freeLast = (freeLast + 1 + more) | 0;
-      } else {
-        freeIds[freeLast & MASK] = id;
-        freeLast = (freeLast + 1) | 0;
-        for (let j = 0, at = id; j < more; j++) {
-          at = follows[at];
-          freeIds[freeLast & MASK] = at;
-          freeLast = (freeLast + 1) | 0;
-        }
-      }
-      if (more !== 0) extra[id] = 0;
-      free += 1 + more;
+      if (!IN_ORDER) freeIds[end & MASK] = id;
+      end = (end + 1) | 0;
+      if (extra[id] !== 0) end = freeRest(id, end);
     }
     seen = index;
     inFlight -= count;
+    free += (end - freeLast) | 0;
+    freeLast = end;
     cache.put(done, 0, count, HOLDER);
+  }
+
+  /** The descriptors of a frame behind its first are free too; returns the new end of the free ones. */
+  function freeRest(first: number, end: number): number {
+    const more = extra[first];
+    extra[first] = 0;
+    if (!IN_ORDER) {
+      for (let i = 0, id = first; i < more; i++) {
+        id = follows[id];
+        freeIds[(end + i) & MASK] = id;
+      }
+    }
+    return (end + more) | 0;
   }
 
   /** Bytes of the VLAN tags at the front of a frame, two at most: they do not count against the MTU (IEEE 802.3, 3.2.7). */
@@ -292,38 +294,44 @@ function splitTx(k: TxConstants): Burst {
     let count = 0;
     let plain = 0;
     let bytes = 0;
-    for (; count < n; count++) {
-      const handle = handles[count];
-      const size = dataLength[handle];
-      const at = position[handle] - HEADER_BYTES;
-      if (
-        (kind[handle] & SHAPE_MASK) === 0 &&
-        (ledger[handle] & HOLDER_MASK) === MINE &&
-        size >= FRAME_MIN &&
-        size <= FRAME_MAX &&
-        at >= Math.imul(handle, STRIDE) &&
-        (at & 3) === 0
-      ) {
-        if (free === 0) break;
+    while (count < n) {
+      // The frames that are plain, in a run. What the functions above share is written back behind it.
+      const first = count;
+      const most = n - count < free ? n : count + free;
+      const fromId = freeFirst - count;
+      const fromEntry = offered - count;
+      for (; count < most; count++) {
+        const handle = handles[count];
+        const size = dataLength[handle];
+        const at = (position[handle] | 0) - HEADER_BYTES;
+        if ((kind[handle] & SHAPE_MASK) !== 0 || (ledger[handle] & HOLDER_MASK) !== MINE) break;
+        if (!(size >= FRAME_MIN && size <= FRAME_MAX)) break;
+        if (at < Math.imul(handle, STRIDE) || (at & 3) !== 0) break;
         const header = at >>> 2;
         // Compared first: a frame that was made here, or sent before, leaves its line clean.
         if (i32[header] !== 0) i32[header] = 0;
         if (i32[header + 1] !== 0) i32[header + 1] = 0;
         if (i32[header + 2] !== 0) i32[header + 2] = 0;
-        const id = nextId();
+        const id = IN_ORDER ? (fromId + count) & MASK : freeIds[(fromId + count) & MASK];
         setAddress(id, at);
         desc[id * DESC_WORDS + 2] = size + HEADER_BYTES;
         desc[id * DESC_WORDS + 3] = 0;
         held[id] = handle;
         ledger[handle] = word;
-        free--;
-        offer(id);
         bytes += size;
-        plain++;
-      } else {
-        if (slowSend(handle) === 0) break;
-        bytes += sentBytes;
+        // Compared first: a device that uses frames in order finds the entries of the last round, in lines it has.
+        const entry = (fromEntry + count) & MASK;
+        if (availRing[entry] !== id) availRing[entry] = id;
       }
+      const run = count - first;
+      offered = (offered + run) & 0xffff;
+      freeFirst = (freeFirst + run) | 0;
+      free -= run;
+      inFlight += run;
+      plain += run;
+      if (count === n || slowSend(handles[count]) === 0) break;
+      bytes += sentBytes;
+      count++;
     }
     const sent = (offered - before) & 0xffff;
     if (sent > 0) {

@@ -21,10 +21,10 @@ const FLAP_STEPS_MAX = 50;
 const WAIT_STEPS_MAX = 10_000;
 
 export class VirtioNet implements VirtioDeviceType, DeviceExtras {
-  readonly type = n.DEVICE_TYPE_NET;
-  readonly classCode = n.CLASS_ETHERNET;
-  readonly requires = REQUIRES;
-  readonly configBytes = n.CONFIG_BYTES;
+  readonly type: number = n.DEVICE_TYPE_NET;
+  readonly classCode: number = n.CLASS_ETHERNET;
+  readonly requires: typeof REQUIRES = REQUIRES;
+  readonly configBytes: number = n.CONFIG_BYTES;
   readonly offered: bigint;
   readonly queuesMax: number;
   readonly queueSizeMax: number;

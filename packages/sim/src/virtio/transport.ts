@@ -201,7 +201,11 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
 
   /** 1.2 2.1 and 3.1.1: bits are only ever added, in this order. */
   writeStatus(value: number): void {
-    if (value === 0) return this.reset();
+    if (value === 0) {
+      this.#staleStatus = this.#status;
+      this.#staleReads = this.#status === 0 ? 0 : this.#options.resetReads;
+      return this.#clear();
+    }
     const before = this.#status;
     const { STATUS_ACKNOWLEDGE: ack, STATUS_DRIVER: driver, STATUS_DRIVER_OK: ok } = v;
     if ((before & ~value & ~v.STATUS_NEEDS_RESET) !== 0)
@@ -222,20 +226,12 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
     this.#status |= added;
   }
 
-  /** 1.2 2.4.1; also after a function level reset. */
+  /** Of the whole function. */
   reset(): void {
-    this.log.counters.resets++;
-    this.#staleStatus = this.#status;
-    this.#staleReads = this.#status === 0 ? 0 : this.#options.resetReads;
-    this.#status = 0;
-    this.#driverFeatures = 0n;
-    this.#setIsr(0);
-    this.configVector = v.NO_VECTOR;
-    for (const queue of this.#queues) queue.clear();
-    this.#type.reset();
-    this.#doorbells.fill(NOT_RUNG);
-    this.#registers = commonRegisters(this);
+    this.#staleReads = 0;
+    this.#clear();
   }
+
 
   step(): boolean {
     this.#pollDoorbells();
@@ -273,6 +269,19 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
 
   close(): void {
     this.#type.close();
+  }
+
+  /** 1.2 2.4.1 */
+  #clear(): void {
+    this.log.counters.resets++;
+    this.#status = 0;
+    this.#driverFeatures = 0n;
+    this.#setIsr(0);
+    this.configVector = v.NO_VECTOR;
+    for (const queue of this.#queues) queue.clear();
+    this.#type.reset();
+    this.#doorbells.fill(NOT_RUNG);
+    this.#registers = commonRegisters(this);
   }
 
   /** 1.2 2.1.2 */

@@ -51,36 +51,73 @@ export const netTap: VdevDriver = {
     }
     const persist = numberArgument(spec, "persist", { min: 0, max: 1, fallback: 0 }) === 1;
     const mtu = numberArgument(spec, "mtu", { min: MTU_MIN, max: MTU_MAX, fallback: 0 });
-    const { fd, iface } = openTap(spec, wanted);
+    const tap = openTap(spec, "iface", spec.args.get("iface") ?? "dtap%d", { mac, mtu, persist });
     let open = true;
-    const params: TapParams = { fd };
+    const params: TapParams = { fd: tap.fd };
     const queue = { module: new URL("./burst.js", import.meta.url).href, params };
-    try {
-      if (persist) ioctlValue(fd, "TUNSETPERSIST", TUNSETPERSIST, 1);
-      return {
-        name: spec.name,
-        driver: "net_tap",
-        mac: setUp(iface, mac, mtu),
-        rxQueuesMax: 1,
-        txQueuesMax: TX_QUEUES_MAX,
-        queueLimitReason: "a tap is read in its order, through one queue",
-        finite: false,
-        configure: () => undefined,
-        rxQueue: () => queue,
-        txQueue: () => queue,
-        start: () => undefined,
-        stop: () => undefined,
-        close() {
-          if (open) closeSync(fd);
-          open = false;
-        },
-      };
-    } catch (error) {
-      closeSync(fd);
-      throw error;
-    }
+    return {
+      name: spec.name,
+      driver: "net_tap",
+      mac: tap.mac,
+      rxQueuesMax: 1,
+      txQueuesMax: TX_QUEUES_MAX,
+      queueLimitReason: "a tap is read in its order, through one queue",
+      finite: false,
+      configure: () => undefined,
+      rxQueue: () => queue,
+      txQueue: () => queue,
+      start: () => undefined,
+      stop: () => undefined,
+      close() {
+        if (open) closeSync(tap.fd);
+        open = false;
+      },
+    };
   },
 };
+
+/** An interface of the kernel whose frames are read from and written to `fd`, without blocking. The fd is the caller's. */
+export interface Tap {
+  readonly fd: number;
+  /** The interface's own address. */
+  readonly mac: Uint8Array;
+}
+
+export interface TapOptions {
+  /** None: the kernel chooses. */
+  readonly mac?: Uint8Array | undefined;
+  /** 0: as it is. */
+  readonly mtu?: number;
+  /** The interface stays when the fd is closed. */
+  readonly persist?: boolean;
+}
+
+/**
+ * Opens a tap and brings it up.
+ *
+ * @param argument of the device that names it, for messages
+ * @throws WeirError usage, or an errno with what to do; nothing is left behind
+ */
+export function openTap(
+  spec: VdevSpec,
+  argument: string,
+  wanted: string,
+  { mac, mtu = 0, persist = false }: TapOptions,
+): Tap {
+  if (wanted.length === 0 || wanted.length >= IFNAMSIZ || /[\s/:]/.test(wanted)) {
+    throw usageError(
+      `--vdev ${spec.name}: ${argument}=${wanted} is not a name for an interface (1 to 15 characters, no space, "/" or ":")`,
+    );
+  }
+  const { fd, iface } = attach(spec, wanted);
+  try {
+    if (persist) ioctlValue(fd, "TUNSETPERSIST", TUNSETPERSIST, 1);
+    return { fd, mac: setUp(iface, mac, mtu) };
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
 
 function attach(spec: VdevSpec, wanted: string): { fd: number; iface: string } {
   let fd: number;
