@@ -47,12 +47,12 @@ export async function openStage(names: readonly string[] = []): Promise<Stage> {
     if (driver === undefined) throw new RangeError(`there is no driver for ${name}`);
     const port = new Port(id, driver.probe({ name, args: new Map() }, {}), memory);
     port.configure({ rx: 1, tx: 1 }, pool);
-    port.start();
     return port;
   });
   const lcore = memory.attach(THREAD);
   const attached: AttachedPort[] = [];
   for (const port of ports) {
+    await port.start();
     attached.push({
       port,
       rx: await attachRxQueue(port.rxQueues[0], lcore),

@@ -19,6 +19,7 @@ export {
 } from "./dma/space.js";
 export { EXIT_CRASH, EXIT_OK, EXIT_SETUP, EXIT_USAGE, usageError, WeirError } from "./errors.js";
 export {
+  type Clock,
   type DeviceHost,
   type DeviceQueue,
   type EthDevice,

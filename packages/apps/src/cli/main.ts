@@ -3,7 +3,11 @@ import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { EXIT_OK, runApp, usageError } from "@weir/core";
-import { vdevs } from "@weir/drivers";
+import { pciDrivers, vdevs } from "@weir/drivers";
+import { netSim } from "@weir/sim";
+
+/** Everything that --vdev knows. */
+const drivers = [...vdevs, netSim(pciDrivers)];
 
 interface Command {
   readonly summary: string;
@@ -18,7 +22,7 @@ const version: string = (
 
 const ours = (module: string): string => new URL(module, import.meta.url).href;
 const runOurs = (module: string, argv: readonly string[]): Promise<number> =>
-  runApp(ours(module), argv, { drivers: vdevs, version });
+  runApp(ours(module), argv, { drivers, version });
 
 const COMMANDS: Readonly<Record<string, Command>> = {
   start: { summary: "forwards a real capture for a few seconds, with the live screen", run: start },
@@ -62,14 +66,16 @@ function help(): string {
   );
 }
 
-/** The first-time user's run: l2fwd between two captures of one session of real programs, each end replaying its side. */
+/**
+ * The first-time user's run: l2fwd between two simulated virtio-net cards, whose wires replay the two sides of one
+ * session of real programs.
+ */
 function start(argv: readonly string[]): Promise<number> {
   const capture = (side: string): string =>
     fileURLToPath(new URL(`../../../captures/mixed-${side}.pcap`, import.meta.url));
-  const devices = ["a", "b"].flatMap((side, i) => [
-    "--vdev",
-    `net_pcap${i},rx_pcap=${capture(side)},infinite_rx=1`,
-  ]);
+  const card = (side: string, i: number): string =>
+    `net_sim${i},model=virtio-net,mtu=9000,rx_pcap=${capture(side)},infinite_rx=1`;
+  const devices = ["a", "b"].flatMap((side, i) => ["--vdev", card(side, i)]);
   const fixed = ["--in-memory", "--no-huge", ...devices, "--", "--duration", "4", "-T", "1"];
   return runOurs("../l2fwd/index.js", [...fixed, ...argv]);
 }
@@ -92,7 +98,7 @@ function runFile(argv: readonly string[]): Promise<number> {
   if (!existsSync(path))
     throw usageError(`${file} does not exist: weir run needs the file of an application`);
   return runApp(pathToFileURL(compiled(path) ?? path).href, rest, {
-    drivers: vdevs,
+    drivers,
     version,
   });
 }

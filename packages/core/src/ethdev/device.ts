@@ -31,8 +31,8 @@ export interface EthDevice {
   /** The parts of a queue's image that the driver decides. After `configure`. */
   rxQueue(queue: number): DeviceQueue;
   txQueue(queue: number): DeviceQueue;
-  /** Called on ctl before the lcores run. */
-  start(): void;
+  /** Called on ctl before the lcores run, and awaited: a device may have to be told things that it takes its time for. */
+  start(): void | Promise<void>;
   /** Called on ctl after the lcores stopped. */
   stop(): void;
   /** Releases everything; completes whatever fails, and throws the errors together then. Idempotent. */
@@ -48,6 +48,14 @@ export interface DeviceHost {
   readonly space: Space;
   /** The pool that frames are received into. */
   readonly pool: Pool;
+  readonly clock: Clock;
+}
+
+/** ctl's time. Under the stepped scheduler it is virtual, and devices go on only while ctl sleeps. */
+export interface Clock {
+  /** Milliseconds since some moment. */
+  now(): number;
+  sleep(ms: number): Promise<void>;
 }
 
 export interface DeviceQueue {

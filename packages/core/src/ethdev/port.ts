@@ -2,12 +2,13 @@
  * Lifetime path: a port, one device with its queues, their holders, its space and its statistics.
  */
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { Space } from "../dma/space.js";
 import { assert, usageError } from "../errors.js";
 import type { Holder } from "../mempool/ledger.js";
 import type { PacketMemory } from "../mempool/packet-memory.js";
 import type { Pool } from "../mempool/pool.js";
-import type { EthDevice } from "./device.js";
+import type { Clock, EthDevice } from "./device.js";
 import { formatMac } from "./mac.js";
 import {
   PORT_RUNNING,
@@ -45,6 +46,13 @@ interface Queue {
   readonly holder: Holder;
 }
 
+const REAL_CLOCK: Clock = {
+  now: () => performance.now(),
+  sleep: async (ms) => {
+    await sleep(ms);
+  },
+};
+
 export class Port {
   readonly id: number;
   readonly device: EthDevice;
@@ -54,11 +62,13 @@ export class Port {
   readonly #rx: Queue[] = [];
   readonly #tx: Queue[] = [];
   readonly #memory: PacketMemory;
+  readonly #clock: Clock;
 
-  constructor(id: number, device: EthDevice, memory: PacketMemory) {
+  constructor(id: number, device: EthDevice, memory: PacketMemory, clock: Clock = REAL_CLOCK) {
     this.id = id;
     this.device = device;
     this.#memory = memory;
+    this.#clock = clock;
     this.space = new Space(device.name, memory.arena, device.dma);
   }
 
@@ -94,18 +104,23 @@ export class Port {
       );
     }
     for (const chunk of pool.chunks) this.space.map(chunk);
-    device.configure(queues, { memory: this.#memory, space: this.space, pool });
+    device.configure(queues, {
+      memory: this.#memory,
+      space: this.space,
+      pool,
+      clock: this.#clock,
+    });
     for (let q = 0; q < queues.rx; q++) this.#rx.push(this.#queue("rxq", q, pool.id));
     for (let q = 0; q < queues.tx; q++) this.#tx.push(this.#queue("txq", q, pool.id));
   }
 
   /** Lets bursts move frames. Opposite: `stop`. */
-  start(): void {
+  async start(): Promise<void> {
     assert(
       this.#state === "configured" || this.#state === "stopped",
       `start of ${this.name}, which is ${this.#state}`,
     );
-    this.device.start();
+    await this.device.start();
     Atomics.store(this.#words, PORT_STATE, PORT_RUNNING);
     this.#state = "running";
   }
@@ -163,8 +178,7 @@ export class Port {
 
   /** True when every receive queue, or the device, has said that nothing more will come. */
   get finished(): boolean {
-    if (this.device.exhausted !== undefined)
-      return this.#rx.length > 0 && this.device.exhausted();
+    if (this.device.exhausted !== undefined) return this.#rx.length > 0 && this.device.exhausted();
     return (
       this.#rx.length > 0 &&
       this.#rx.every(

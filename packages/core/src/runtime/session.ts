@@ -116,7 +116,7 @@ export class Session {
         this.#plan.buffers ?? Math.max(BUFFERS_MIN, this.#plan.routes.length * BUFFERS_PER_QUEUE);
       this.#pool = this.memory.createPool({ name: POOL_NAME, buffers, cacheSize: CACHE_SIZE });
       for (const [id, device] of devices.entries()) {
-        const port = new Port(id, device, this.memory);
+        const port = new Port(id, device, this.memory, options.executor);
         ports.push(port);
         port.configure(queueCounts(id, this.#plan.routes), this.#pool);
       }
@@ -147,7 +147,7 @@ export class Session {
     const failures: unknown[] = [];
     this.#startMs = executor.now();
     try {
-      for (const port of this.ports) port.start();
+      for (const port of this.ports) await port.start();
       await this.#launch();
       this.#options.executor.clearTheWay(this.#lcores);
       await this.#watch();

@@ -1,7 +1,7 @@
 /**
  * The control queue (VIRTIO 1.2, 5.1.6.5). Lifetime path: ctl alone uses it, one command at a time, and waits for each.
  */
-import { WeirError } from "@weir/core";
+import { type Clock, WeirError } from "@weir/core";
 import {
   AVAIL_FLAGS_IDX,
   AVAIL_RING,
@@ -34,14 +34,14 @@ import {
 } from "./layout.js";
 import type { QueueMemory, QueueRings, QueueWish } from "./queue-memory.js";
 import type { Doorbell, Transport } from "./transport.js";
-import { waitUntil } from "./wait.js";
 
 /** Entries that are enough for one command at a time. */
 const SIZE = 16;
 /** A command has two descriptors: what the device reads, and its answer. */
 const SIZE_MIN = 2;
-/** Time that a device may take for a command. */
+/** Time that a device may take for a command, and between two looks for its answer. */
 const COMMAND_MS = 1000;
+const LOOK_MS = 0.1;
 /** Class, command and data of the longest command. */
 const COMMAND_BYTES_MAX = 1024;
 const ACK_AT = COMMAND_BYTES_MAX;
@@ -63,54 +63,82 @@ export class ControlQueue {
   readonly #memory: QueueMemory;
   readonly #rings: QueueRings;
   readonly #doorbell: Doorbell;
+  readonly #clock: Clock;
+  /** Settles with the command before: they run one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
   /** Commands made available, modulo 2^16; each takes the next two descriptors of the ring, as IN_ORDER wants (2.7.5). */
   #offered = 0;
   /** A command was not answered: its memory is the device's until a reset. */
   #stuck = false;
+  /** Counts resets: a command that was under way at one is over. */
+  #epoch = 0;
 
-  constructor(transport: Transport, memory: QueueMemory, rings: QueueRings, doorbell: Doorbell) {
+  constructor(
+    transport: Transport,
+    memory: QueueMemory,
+    rings: QueueRings,
+    doorbell: Doorbell,
+    clock: Clock,
+  ) {
     this.#transport = transport;
     this.#memory = memory;
     this.#rings = rings;
     this.#doorbell = doorbell;
+    this.#clock = clock;
+  }
+
+  /** The device was reset: what was under way is cancelled, and the memory may go. */
+  cancel(): void {
+    this.#epoch++;
   }
 
   /** The device was reset and its rings are empty. */
   begin(): void {
+    this.cancel();
     this.#offered = 0;
     this.#stuck = false;
     this.#memory.view.i32[this.#rings.available / 4 + AVAIL_FLAGS_IDX] = VIRTQ_AVAIL_F_NO_INTERRUPT;
   }
 
   /** 5.1.6.5.6 */
-  setQueuePairs(pairs: number): void {
-    this.#command("set its queue pairs", VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, [
-      pairs & 0xff,
-      pairs >>> 8,
-    ]);
+  setQueuePairs(pairs: number): Promise<void> {
+    return this.#command(
+      "set its queue pairs",
+      VIRTIO_NET_CTRL_MQ,
+      VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET,
+      [pairs & 0xff, pairs >>> 8],
+    );
   }
 
   /** 5.1.6.5.1 */
-  setPromiscuous(on: boolean): void {
-    this.#command("set promiscuous mode", VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, [
+  setPromiscuous(on: boolean): Promise<void> {
+    return this.#command("set promiscuous mode", VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, [
       on ? 1 : 0,
     ]);
   }
 
   /** 5.1.6.5.1 */
-  setAllMulticast(on: boolean): void {
-    this.#command("set all-multicast mode", VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_ALLMULTI, [
-      on ? 1 : 0,
-    ]);
+  setAllMulticast(on: boolean): Promise<void> {
+    return this.#command(
+      "set all-multicast mode",
+      VIRTIO_NET_CTRL_RX,
+      VIRTIO_NET_CTRL_RX_ALLMULTI,
+      [on ? 1 : 0],
+    );
   }
 
   /** 5.1.6.5.2: the address that the device receives for. */
-  setMac(mac: Uint8Array): void {
-    this.#command("set its MAC address", VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, mac);
+  setMac(mac: Uint8Array): Promise<void> {
+    return this.#command(
+      "set its MAC address",
+      VIRTIO_NET_CTRL_MAC,
+      VIRTIO_NET_CTRL_MAC_ADDR_SET,
+      mac,
+    );
   }
 
   /** 5.1.6.5.2: addresses that it receives for beside its own. */
-  setMacTable(addresses: readonly Uint8Array[]): void {
+  async setMacTable(addresses: readonly Uint8Array[]): Promise<void> {
     if (addresses.length > MAC_TABLE_MAX) {
       throw new WeirError(
         "ENOSPC",
@@ -122,21 +150,24 @@ export class ControlQueue {
       ...[macs.length, 0, 0, 0],
       ...macs.flatMap((mac) => [...mac]),
     ];
-    this.#command("set its MAC table", VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, [
+    await this.#command("set its MAC table", VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, [
       ...table(addresses.filter((mac) => !isMulticast(mac))),
       ...table(addresses.filter(isMulticast)),
     ]);
   }
 
   /** 5.1.6.5.3: receives frames with this VLAN id, or no longer. */
-  setVlan(id: number, on: boolean): void {
+  setVlan(id: number, on: boolean): Promise<void> {
     const command = on ? VIRTIO_NET_CTRL_VLAN_ADD : VIRTIO_NET_CTRL_VLAN_DEL;
-    this.#command("set its VLAN filter", VIRTIO_NET_CTRL_VLAN, command, [id & 0xff, id >>> 8]);
+    return this.#command("set its VLAN filter", VIRTIO_NET_CTRL_VLAN, command, [
+      id & 0xff,
+      id >>> 8,
+    ]);
   }
 
   /** 5.1.6.5.4: the driver has seen that it is to announce itself. */
-  acknowledgeAnnounce(): void {
-    this.#command(
+  acknowledgeAnnounce(): Promise<void> {
+    return this.#command(
       "note an announcement",
       VIRTIO_NET_CTRL_ANNOUNCE,
       VIRTIO_NET_CTRL_ANNOUNCE_ACK,
@@ -144,8 +175,15 @@ export class ControlQueue {
     );
   }
 
-  /** @throws WeirError EIO when the device refuses, ETIMEDOUT when it does not answer, EPROTO for nonsense, ENODEV */
-  #command(what: string, kind: number, command: number, data: ArrayLike<number>): void {
+  /** Rejects with a WeirError: EIO the device refuses, ETIMEDOUT it does not answer, EPROTO nonsense, ENODEV it is gone. */
+  #command(what: string, kind: number, command: number, data: ArrayLike<number>): Promise<void> {
+    const run = (): Promise<void> => this.#run(what, kind, command, data);
+    const done = this.#last.then(run, run);
+    this.#last = done;
+    return done;
+  }
+
+  async #run(what: string, kind: number, command: number, data: ArrayLike<number>): Promise<void> {
     const { name } = this.#transport;
     if (this.#stuck) {
       throw new WeirError(
@@ -162,11 +200,17 @@ export class ControlQueue {
     const head = (2 * this.#offered) & (size - 1);
     this.#submit(head, 2 + data.length);
     this.#stuck = true; // until it is answered
-    const done = (): boolean =>
-      Atomics.load(i32, used / 4 + USED_FLAGS_IDX) >>> 16 === this.#offered || this.#failed();
-    waitUntil(done, COMMAND_MS, () => {
-      throw new WeirError("ETIMEDOUT", `${name} did not ${what} within ${COMMAND_MS} ms`);
-    });
+    const epoch = this.#epoch;
+    const deadline = this.#clock.now() + COMMAND_MS;
+    // Acquires: the answer was written before the index moved.
+    while (Atomics.load(i32, used / 4 + USED_FLAGS_IDX) >>> 16 !== this.#offered) {
+      this.#check();
+      if (this.#clock.now() >= deadline)
+        throw new WeirError("ETIMEDOUT", `${name} did not ${what} within ${COMMAND_MS} ms`);
+      await this.#clock.sleep(LOOK_MS);
+      if (epoch !== this.#epoch)
+        throw new WeirError("ECANCELED", `${name} was stopped before it could ${what}`);
+    }
     const entry = used / 4 + USED_RING + 2 * ((this.#offered - 1) & (size - 1));
     if (i32[entry] !== head)
       throw new WeirError("EPROTO", `${name} answered another command when told to ${what}`);
@@ -202,9 +246,8 @@ export class ControlQueue {
   }
 
   /** Throws when the device is gone or has given up: there will be no answer. */
-  #failed(): false {
+  #check(): void {
     if ((this.#transport.status() & STATUS_DEVICE_NEEDS_RESET) !== 0)
       throw new WeirError("EIO", `${this.#transport.name} has failed and needs a reset`);
-    return false;
   }
 }

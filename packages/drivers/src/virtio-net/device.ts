@@ -142,7 +142,7 @@ export class VirtioNetDevice implements EthDevice {
     const control =
       rings === undefined || doorbell === undefined
         ? undefined
-        : new ControlQueue(this.#transport, memory, rings, doorbell);
+        : new ControlQueue(this.#transport, memory, rings, doorbell, host.clock);
     this.#queues = { pairs, host, memory, byNumber, control };
   }
 
@@ -155,7 +155,7 @@ export class VirtioNetDevice implements EthDevice {
   }
 
   /** 3.1.1, all of it: whatever was before, the device starts from a reset. */
-  start(): void {
+  async start(): Promise<void> {
     const queues = this.#queues;
     if (queues === undefined) throw new WeirError("ENODEV", `${this.name} is not configured`);
     const transport = this.#transport;
@@ -172,20 +172,23 @@ export class VirtioNetDevice implements EthDevice {
     }
     queues.control?.begin();
     this.#epoch[0] = this.#epoch[0] + 1;
-    transport.onConfigChange(() => queueMicrotask(() => this.#configChanged()));
+    transport.onConfigChange(() => {
+      void this.#configChanged();
+    });
     transport.setDma(true);
     transport.addStatus(V.STATUS_DRIVER_OK); // step 8
     this.#running = true;
     if (queues.pairs > 1)
-      this.control(V.VIRTIO_NET_F_MQ, "use several queues").setQueuePairs(queues.pairs);
+      await this.control(V.VIRTIO_NET_F_MQ, "use several queues").setQueuePairs(queues.pairs);
     // A port receives what arrives, as DPDK's examples set it up: what is for whom is the application's to decide.
     if (has(features, V.VIRTIO_NET_F_CTRL_RX))
-      this.control(V.VIRTIO_NET_F_CTRL_RX, "be promiscuous").setPromiscuous(true);
+      await this.control(V.VIRTIO_NET_F_CTRL_RX, "be promiscuous").setPromiscuous(true);
   }
 
   /** 3.3.1: only a reset takes buffers from a device. Never throws: what fails is told by `close`. */
   stop(): void {
     this.#running = false;
+    this.#queues?.control?.cancel();
     try {
       this.#transport.reset();
     } catch (error) {
@@ -270,13 +273,14 @@ export class VirtioNetDevice implements EthDevice {
     return this.#transport.readConfig((reader) => reader.u16(V.NET_CONFIG_STATUS));
   }
 
-  /** Runs after the interrupt's own call, which may come in the middle of a command. */
-  #configChanged(): void {
+  /** An interrupt. It may come in the middle of anything that ctl does: nothing is looked at within its own call. */
+  async #configChanged(): Promise<void> {
+    await Promise.resolve();
     if (!this.#running || !has(this.features, V.VIRTIO_NET_F_GUEST_ANNOUNCE)) return;
     try {
       // A forwarder has no address of its own to announce: the device hears that it was understood.
       if ((this.#netStatus() & V.VIRTIO_NET_S_ANNOUNCE) !== 0)
-        this.control(V.VIRTIO_NET_F_GUEST_ANNOUNCE, "announce").acknowledgeAnnounce();
+        await this.control(V.VIRTIO_NET_F_GUEST_ANNOUNCE, "announce").acknowledgeAnnounce();
     } catch (error) {
       if (!(error instanceof WeirError)) throw error; // a device in trouble is noticed where it is used
     }

@@ -195,7 +195,7 @@ export class SplitRing implements Virtqueue {
     for (let at = head; ; ) {
       if (this.#heldBy[at] !== 0)
         throw new QueueError(
-          this.#heldBy[at] === head + 1 ? "chain-loop" : "descriptor-in-use",
+          chain.descriptors.includes(at) ? "chain-loop" : "descriptor-in-use",
           `descriptor ${at} occurs in the chain at ${head}, and before that in the one at ${this.#heldBy[at] - 1}`,
         );
       this.#heldBy[at] = head + 1;
