@@ -11,6 +11,8 @@ export { type Capture, loadCapture } from "./vdev/pcap-file.js";
 export { PCAP_RECORD_HEADER_BYTES, writePcapRecordHeader } from "./vdev/pcap-write.js";
 export { openTap, type Tap } from "./vdev/tap/device.js";
 
+export type { VirtioNetDevice } from "./virtio-net/device.js";
+
 /** Every driver of virtual devices. */
 export const vdevs: readonly VdevDriver[] = [netNull, netPcap, netRing, netTap];
 

@@ -1,7 +1,13 @@
 /** Captures behind a card: the frames of one arrive, what is sent is written into another. */
 import { native } from "@weir/core";
 import { PCAP_RECORD_HEADER_BYTES, writePcapRecordHeader } from "@weir/drivers";
-import { type Backend, emptyFrame, FRAME_BYTES_MAX, type BackendSpec, type Frame } from "./backend.js";
+import {
+  type Backend,
+  type BackendSpec,
+  emptyFrame,
+  FRAME_BYTES_MAX,
+  type Frame,
+} from "./backend.js";
 
 const BURST_MAX = 32;
 
@@ -9,7 +15,10 @@ const BURST_MAX = 32;
 export function captureBackend(spec: BackendSpec & { readonly kind: "capture" }): Backend {
   const { rx, infinite, txFd } = spec;
   const frames = rx?.frames ?? 0;
-  const incoming: Frame = { ...emptyFrame(), bytes: new Uint8Array(rx?.bytes ?? new SharedArrayBuffer(0)) };
+  const incoming: Frame = {
+    ...emptyFrame(),
+    bytes: new Uint8Array(rx?.bytes ?? new SharedArrayBuffer(0)),
+  };
   const stage = new Uint8Array(BURST_MAX * (PCAP_RECORD_HEADER_BYTES + FRAME_BYTES_MAX));
   const status = new Int32Array(1);
   let next = 0;

@@ -1,8 +1,8 @@
 /** How ctl reaches a simulated device: by calls, or through the thread that the device lives in. Everything here can be posted. */
 import type { ArenaImage, Width } from "@weir/core";
+import type { BackendSpec } from "./backend.js";
 import type { Counters, DmaFault, Violation } from "./device-log.js";
 import type { FaultOptions } from "./faults.js";
-import type { BackendSpec } from "./backend.js";
 import type { NetOptions } from "./virtio-net/options.js";
 
 export interface DeviceSpec {

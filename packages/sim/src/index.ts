@@ -7,8 +7,8 @@ export { usableRanges } from "./iommu.js";
 export { netSim } from "./net-sim.js";
 export type { SimFunction } from "./sim-function.js";
 export {
-  SimMachine,
   type SimFunctionOptions,
+  SimMachine,
   simulatedDevice,
   threadedFunction,
 } from "./sim-machine.js";

@@ -18,7 +18,7 @@ import type { BackendSpec } from "./backend.js";
 import { type FaultOptions, NO_FAULTS, parseFaults } from "./faults.js";
 import { usableRanges } from "./iommu.js";
 import type { SimFunction } from "./sim-function.js";
-import { SimMachine, type SimFunctionOptions, threadedFunction } from "./sim-machine.js";
+import { type SimFunctionOptions, SimMachine, threadedFunction } from "./sim-machine.js";
 import { NET_DEFAULTS, type NetOptions } from "./virtio-net/options.js";
 
 const MODELS = ["virtio-net"];
@@ -120,8 +120,7 @@ function create(options: SimFunctionOptions, { stepped }: ProbeEnv): SimFunction
 function netArguments(spec: VdevSpec): Partial<NetOptions> {
   const number = (key: string, min: number, max: number, fallback: number): number =>
     numberArgument(spec, key, { min, max, fallback });
-  const on = (key: string, fallback: boolean): boolean =>
-    number(key, 0, 1, fallback ? 1 : 0) === 1;
+  const on = (key: string, fallback: boolean): boolean => number(key, 0, 1, fallback ? 1 : 0) === 1;
   const queueSize = number("queue_size", 2, QUEUE_SIZE_MAX, NET_DEFAULTS.queueSize);
   if ((queueSize & (queueSize - 1)) !== 0)
     throw usageError(
@@ -183,8 +182,7 @@ function openBackend(spec: VdevSpec, mtu: number): { backend: BackendSpec; close
   const infinite = numberArgument(spec, "infinite_rx", { min: 0, max: 1, fallback: 0 }) === 1;
   const nothing = (): void => undefined;
   const [wire, tap, capture, loop] = kinds;
-  if (wire)
-    return { backend: { kind: "wire", name: args.get("wire") ?? "" }, close: nothing };
+  if (wire) return { backend: { kind: "wire", name: args.get("wire") ?? "" }, close: nothing };
   if (tap) {
     const { fd } = openTap(spec, "tap", args.get("tap") ?? "", { mtu });
     return { backend: { kind: "tap", fd }, close: () => closeSync(fd) };
@@ -194,9 +192,7 @@ function openBackend(spec: VdevSpec, mtu: number): { backend: BackendSpec; close
   const [rxPath, txPath] = [args.get("rx_pcap"), args.get("tx_pcap")];
   const rx = rxPath === undefined ? undefined : openCapture(rxPath);
   if (infinite && (rx === undefined || rx.frames === 0))
-    throw usageError(
-      `--vdev ${spec.name}: infinite_rx=1 needs an rx_pcap with at least one frame`,
-    );
+    throw usageError(`--vdev ${spec.name}: infinite_rx=1 needs an rx_pcap with at least one frame`);
   const txFd = txPath === undefined ? -1 : createCapture(spec.name, txPath);
   return {
     backend: { kind: "capture", rx, infinite, txFd },

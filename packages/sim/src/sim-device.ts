@@ -55,9 +55,7 @@ export class SimDevice implements FunctionHost {
     this.#msix = new Msix(options.vectors, {
       enabled: () => this.msixEnabled,
       mayInterrupt: () =>
-        this.msixEnabled &&
-        this.busMaster &&
-        (this.#messageControl & pci.MSIX_FUNCTION_MASK) === 0,
+        this.msixEnabled && this.busMaster && (this.#messageControl & pci.MSIX_FUNCTION_MASK) === 0,
       deliver: (data) => this.#interrupts.push(data),
       stray: (address) => log.fault(address, 4, "write"),
     });

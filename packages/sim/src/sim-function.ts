@@ -48,8 +48,7 @@ export class SimFunction implements PciFunction {
       subsystemVendor: this.configRead(pci.SUBSYSTEM_VENDOR_ID, 2),
       subsystem: this.configRead(pci.SUBSYSTEM_ID, 2),
       revision: this.configRead(pci.REVISION_ID, 1),
-      classCode:
-        this.configRead(pci.CLASS_CODE, 1) + 256 * this.configRead(pci.CLASS_CODE + 1, 2),
+      classCode: this.configRead(pci.CLASS_CODE, 1) + 256 * this.configRead(pci.CLASS_CODE + 1, 2),
     };
     const control = this.configRead(this.#capability(pci.CAP_ID_MSIX) + pci.MSIX_CONTROL, 2);
     this.vectors = (control & 0x7ff) + 1; // PCI 6.8.2.3
@@ -131,11 +130,7 @@ export class SimFunction implements PciFunction {
     this.#messageControl(0);
     const table = this.bar(MSIX_BAR);
     for (let vector = 0; vector < this.vectors; vector++)
-      table.write(
-        (vector * pci.ENTRY_WORDS + pci.ENTRY_CONTROL) * 4,
-        4,
-        pci.ENTRY_MASKED,
-      );
+      table.write((vector * pci.ENTRY_WORDS + pci.ENTRY_CONTROL) * 4, 4, pci.ENTRY_MASKED);
   }
 
   /** An interrupt, on ctl. One that was under way when its vectors were disabled is dropped. */

@@ -50,7 +50,16 @@ export function tapBackend(fd: number): Backend {
     peek() {
       if (next === read) {
         next = 0;
-        read = native.framesRead(fd, bytes, rxPositions, 1, FRAME_BYTES_MAX, BURST_MAX, rxLengths, status);
+        read = native.framesRead(
+          fd,
+          bytes,
+          rxPositions,
+          1,
+          FRAME_BYTES_MAX,
+          BURST_MAX,
+          rxLengths,
+          status,
+        );
         if (read === 0) return undefined;
       }
       frame.at = rxPositions[next];

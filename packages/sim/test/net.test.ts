@@ -1,12 +1,13 @@
 /** The network device (1.2 5.1): frames in both directions, merged buffers, checksums, filters, queue pairs. */
+
+import { Random } from "@weir/core";
+import type { ExecutionContext } from "ava";
 import test from "ava";
+import type { SimMachine } from "../src/sim-machine.js";
 import * as v from "../src/virtio/constants.js";
 import * as n from "../src/virtio-net/constants.js";
 import type { NetOptions } from "../src/virtio-net/options.js";
 import { card, ethernet, machine, SEED, type TestDriver } from "./fixtures/driver.js";
-import { Random } from "@weir/core";
-import type { ExecutionContext } from "ava";
-import type { SimMachine } from "../src/sim-machine.js";
 
 let wires = 0;
 
@@ -35,7 +36,11 @@ function clean(t: ExecutionContext, ...drivers: TestDriver[]): void {
 }
 
 /** The frame that lies in used buffers: header and bytes. */
-function gather(driver: TestDriver, buffers: number[], index = 0): { header: Uint8Array; frame: Uint8Array } {
+function gather(
+  driver: TestDriver,
+  buffers: number[],
+  index = 0,
+): { header: Uint8Array; frame: Uint8Array } {
   const parts = driver.queue(index).takeUsed();
   const bytes = parts.map(({ id, length }) => {
     const at = buffers[id] as number;
@@ -157,7 +162,10 @@ test("a partial checksum is handed on to a driver that takes it, and completed f
     sim.step(2);
     const got = gather(b, buffers);
     const stored = (got.frame[40] as number) * 256 + (got.frame[41] as number);
-    t.deepEqual([...got.header.subarray(0, 10)], takes ? [...header.subarray(0, 10)] : Array(10).fill(0));
+    t.deepEqual(
+      [...got.header.subarray(0, 10)],
+      takes ? [...header.subarray(0, 10)] : Array(10).fill(0),
+    );
     t.is(stored, takes ? (frame[40] as number) * 256 + (frame[41] as number) : checksum);
     clean(t, a, b);
   }

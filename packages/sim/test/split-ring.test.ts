@@ -217,7 +217,8 @@ for (const { kind, what, net, without, queue = 1, break: breakIt } of CASES) {
   test(`${what} (${kind}) ends in DEVICE_NEEDS_RESET, and a reset mends it`, (t) => {
     const sim = machine(t);
     const driver = card(t, sim, { net: { ...net }, backend: { kind: "loop" } });
-    const features = without === undefined ? driver.offered : driver.offered & ~(1n << BigInt(without));
+    const features =
+      without === undefined ? driver.offered : driver.offered & ~(1n << BigInt(without));
     driver.start({ features, size: SIZE });
     breakIt(driver.queue(queue), driver);
     sim.step(3);

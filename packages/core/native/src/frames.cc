@@ -14,7 +14,7 @@
 namespace weir {
 namespace {
 
-constexpr uint32_t kSegmentsMax = 64;  // a 65,535-byte frame in 2,048-byte slots has 32, and one for the headers
+constexpr uint32_t kSegmentsMax = 255;  // what the buffer table can count; below IOV_MAX
 
 template <typename T>
 struct Words {

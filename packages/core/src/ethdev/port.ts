@@ -114,12 +114,11 @@ export class Port {
     for (let q = 0; q < queues.tx; q++) this.#tx.push(this.#queue("txq", q, pool.id));
   }
 
-  /** Lets bursts move frames. Opposite: `stop`. */
+  /** Lets bursts move frames. Opposite: `stop`. Started again only where the device can be: see EthDevice. */
   async start(): Promise<void> {
-    assert(
-      this.#state === "configured" || this.#state === "stopped",
-      `start of ${this.name}, which is ${this.#state}`,
-    );
+    const startable =
+      this.#state === "configured" || (this.#state === "stopped" && this.device.restartable === true);
+    assert(startable, `start of ${this.name}, which is ${this.#state}`);
     await this.device.start();
     Atomics.store(this.#words, PORT_STATE, PORT_RUNNING);
     this.#state = "running";

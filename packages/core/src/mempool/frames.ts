@@ -7,6 +7,7 @@
 import { DATA_ROOM, dataStart, HEADROOM, SLOT_STRIDE } from "../memory/slot.js";
 import { specialise } from "../specialise.js";
 import type { LcoreMemory } from "./lcore-memory.js";
+import { FAULT_FOREIGN_CLONE, HOLDER_SHIFT } from "./ledger.js";
 import {
   POOL_SHIFT,
   SEGMENTS_LIMIT,
@@ -46,9 +47,12 @@ export interface Frames {
   free(handle: number): void;
   freeBurst(handles: Uint32Array, n: number): void;
 
-  /** Makes a frame of one segment `n` bytes long, at most 2,048; false when it cannot. */
+  /** Makes a frame of one segment `n` bytes long, at most 2,048, a clone at most as long as it is; false when it cannot. */
   setLength(handle: number, n: number): boolean;
-  /** Grows the frame by `n` bytes in front, in its headroom; returns the new position, or -1 when there is no room. */
+  /**
+   * Grows the frame by `n` bytes in front, in its headroom; returns the new position, or -1 when there is no room. A clone
+   * or a fragment has none: put a header in front of it with a frame of its own, `chain(header, fragment)`.
+   */
   prepend(handle: number, n: number): number;
   /** Drops `n` bytes in front, from the first segment; false when it has fewer. */
   trimFront(handle: number, n: number): boolean;
@@ -108,6 +112,9 @@ export function attachFrames(memory: LcoreMemory, pool: number): Frames {
     SHARED: SHAPE_SHARED,
     FLAGGED: SHAPE_FLAGGED,
     SHAPE_MASK,
+    HOLDER_SHIFT,
+    FOREIGN_CLONE: FAULT_FOREIGN_CLONE,
+    faults: memory.faults,
     dataStart,
   };
   return specialise(framesTemplate, constants, `lcore${memory.thread}.frames`);
@@ -130,6 +137,9 @@ interface FramesConstants {
   SHARED: number;
   FLAGGED: number;
   SHAPE_MASK: number;
+  HOLDER_SHIFT: number;
+  FOREIGN_CLONE: number;
+  faults: Int32Array;
   dataStart: (handle: number) => number;
 }
 
@@ -148,11 +158,25 @@ function framesTemplate(k: FramesConstants): Frames {
     INDIRECT,
     SHARED,
     FLAGGED,
+    HOLDER_SHIFT,
+    FOREIGN_CLONE,
+    faults,
     dataStart,
   } = k;
   const { settleChecksum } = k.memory;
-  const { position, dataLength, packetLength, next, segments, kind, refs, base, port, csumStart } =
-    k.table;
+  const {
+    position,
+    dataLength,
+    packetLength,
+    next,
+    segments,
+    kind,
+    refs,
+    base,
+    port,
+    csumStart,
+    ledger,
+  } = k.table;
   const one = new Uint32Array(1);
 
   function alloc(): number {
@@ -203,6 +227,11 @@ function framesTemplate(k: FramesConstants): Frames {
 
   /** A clone of `count` bytes from `offset` of one segment. */
   function indirect(segment: number, offset: number, count: number): number {
+    if (!isMine(segment)) {
+      // Somebody else may be giving it back at this moment: its shape is not ours to change.
+      faults[FOREIGN_CLONE] = faults[FOREIGN_CLONE] + 1;
+      return 0;
+    }
     const handle = alloc();
     if (handle === 0) return 0;
     const root = base[segment] === 0 ? segment : base[segment];
@@ -223,7 +252,7 @@ function framesTemplate(k: FramesConstants): Frames {
     let skip = offset;
     let left = count;
     let head = 0;
-    for (let segment = handle; left > 0; segment = next[segment]) {
+    for (let segment = handle; left > 0 && segment !== 0; segment = next[segment]) {
       const here = dataLength[segment];
       if (skip >= here) {
         skip -= here;
@@ -260,9 +289,8 @@ function framesTemplate(k: FramesConstants): Frames {
     }
   }
 
-  /** First byte that a segment may use, and the one behind its last. */
-  function roomStart(handle: number): number {
-    return dataStart(base[handle] === 0 ? handle : base[handle]) - HEADROOM;
+  function isMine(handle: number): boolean {
+    return handle !== 0 && ledger[handle] >>> HOLDER_SHIFT === LCORE;
   }
 
   return {
@@ -288,15 +316,20 @@ function framesTemplate(k: FramesConstants): Frames {
       cache.put(handles, 0, n, LCORE);
     },
     setLength(handle, n) {
-      const end = roomStart(handle) + HEADROOM + DATA_ROOM;
-      if (next[handle] !== 0 || n < 0 || position[handle] + n > end) return false;
+      // What lies behind a clone's or a fragment's bytes belongs to other frames.
+      const end =
+        base[handle] === 0 ? dataStart(handle) + DATA_ROOM : position[handle] + dataLength[handle];
+      if (!isMine(handle) || next[handle] !== 0 || n < 0 || position[handle] + n > end)
+        return false;
       dataLength[handle] = n;
       packetLength[handle] = n;
       return true;
     },
     prepend(handle, n) {
       const at = position[handle] - n;
-      if (n < 0 || at < roomStart(handle)) return -1;
+      // What lies in front of a clone's or a fragment's bytes belongs to other frames.
+      const room = base[handle] === 0 ? dataStart(handle) - HEADROOM : position[handle];
+      if (!isMine(handle) || n < 0 || at < room) return -1;
       moveStart(handle, n);
       position[handle] = at;
       dataLength[handle] = dataLength[handle] + n;

@@ -73,10 +73,13 @@ export const FAULT_FOREIGN_RETURN = 1;
 export const FAULT_BAD_HANDLE = 2;
 /** Offered for transmission by someone who does not hold it. */
 export const FAULT_FOREIGN_SEND = 3;
+/** Cloned by someone who does not hold it. */
+export const FAULT_FOREIGN_CLONE = 4;
 export const FAULT_WORDS = 16;
 export const FAULT_NAMES = [
   "doubleReturns",
   "foreignReturns",
   "badHandles",
   "foreignSends",
+  "foreignClones",
 ] as const;

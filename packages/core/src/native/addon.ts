@@ -134,7 +134,7 @@ export interface NativeAddon {
    *
    * @param base the memory that the positions count in, in bytes
    * @param positions byte offsets, `segs` consecutive ones per frame, at least n * segs
-   * @param segs segments per frame, 1 to 64
+   * @param segs segments per frame, 1 to 255
    * @param room bytes of each segment. The kernel cuts a longer frame to segs * room without a word: leave a byte to spare
    * @param lengths out: lengths[i] is the length of frame i in bytes
    * @param status out: 0 when all n were read; else EAGAIN (nothing more now), ENODATA (a read gave no bytes: end of
@@ -157,7 +157,7 @@ export interface NativeAddon {
    *
    * @param positions byte offsets into base, one per segment, all frames' segments in a row
    * @param segLengths bytes of each segment, in the same order
-   * @param segCounts segments of frame i, 1 to 64
+   * @param segCounts segments of frame i, 1 to 255
    * @param status out: 0 when all n were written; else EAGAIN (the fd is full), EINVAL (an index outside its array, or an
    *   empty frame), EIO (the fd took part of a frame: it keeps no boundaries), or write's own errno
    * @returns how many frames were written; the rest stay the caller's

@@ -100,6 +100,13 @@ export function ioctlValue(fd: number, name: string, request: number, value: num
   checked(`ioctl(${name})`, ioctlInteger(fd, request, value));
 }
 
+const exit = libc.func("void _exit(int status)");
+
+/** Ends the process at once, without waiting for its threads: one of them may never come back. */
+export function exitNow(code: number): void {
+  exit(code);
+}
+
 /** A datagram socket for interface ioctls; the caller closes it. */
 export function controlSocket(): number {
   const AF_INET = 2;

@@ -6,6 +6,7 @@
 import type { PortState } from "../ethdev/port.js";
 import type { RxQueue, TxQueue } from "../ethdev/queue.js";
 import type { Frames } from "../mempool/frames.js";
+import type { Faults } from "../mempool/packet-memory.js";
 import type { OptionTable, OptionValues } from "./options.js";
 
 /** One pass over an lcore's work for one receive queue. Data path: no allocation, no promise. */
@@ -94,6 +95,8 @@ export interface Status {
     readonly held: Readonly<Record<string, number>>;
   };
   readonly removals: readonly unknown[];
+  /** What lcores gave back, named or sent without holding it: refused, and counted. */
+  readonly faults: Faults;
   /** Chunks mapped for devices. */
   readonly mappings: number;
   readonly elapsedSeconds: number;

@@ -190,6 +190,8 @@ function defaultLcores(usable: readonly number[]): Lcore[] {
 function lcoreMap(text: string): Lcore[] {
   const lcores: Lcore[] = [];
   const items = text.match(/(\([^)]*\)|[^,(])+/g) ?? [];
+  if (items.join(",") !== text)
+    throw usageError(`--lcores ${text} is not a list such as '1@0,2@(1-3)'`);
   for (const item of items) {
     const [left = "", right] = item.split("@");
     const ids = numberList("--lcores", strip(left));

@@ -14,11 +14,8 @@ export interface Executor {
   readonly probeEnv: ProbeEnv;
   /** Waits for work of the real world, such as an import: no virtual time passes meanwhile. */
   real<T>(work: Promise<T>): Promise<T>;
-  /**
-   * Starts an lcore and resolves when it runs. `onCrash` is called once if it dies before it was told to stop, also when
-   * that is before it runs: the promise resolves then too.
-   */
-  launch(image: LcoreImage, onCrash: (error: string) => void): Promise<RunningLcore>;
+  /** Starts an lcore. Its state tells how far it is; `onCrash` is called once if it dies before it was told to stop. */
+  launch(image: LcoreImage, onCrash: (error: string) => void): RunningLcore;
   /** Called once when all lcores run: whatever else runs makes way for them. */
   clearTheWay(lcores: readonly RunningLcore[]): void;
 }

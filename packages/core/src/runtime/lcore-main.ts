@@ -1,4 +1,5 @@
 /** Entry of an lcore's worker thread. */
+import process from "node:process";
 import { parentPort, workerData } from "node:worker_threads";
 import { native } from "../native/addon.js";
 import {
@@ -35,3 +36,5 @@ try {
     error: error instanceof Error ? (error.stack ?? error.message) : String(error),
   });
 }
+// Whatever the application left open, a timer or a socket, must not keep a finished lcore alive: ctl waits for its end.
+process.exit();

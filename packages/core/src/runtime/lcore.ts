@@ -2,6 +2,7 @@
  * What runs on an lcore: the queues of its routes are attached, the application makes a turn for each, and the loop
  * calls the turns for ever. The same code runs in a worker (lcore-main.ts) and under the stepped scheduler.
  */
+import { usageError } from "../errors.js";
 import { attachRxQueue, attachTxQueue, type QueueImage, type TxQueue } from "../ethdev/queue.js";
 import { attachFrames } from "../mempool/frames.js";
 import { attachLcoreMemory, type LcoreMemory, type MemoryImage } from "../mempool/lcore-memory.js";
@@ -93,11 +94,16 @@ function instanceOf(module: string, route: number): string {
   return route === 0 ? module : `${module}?route=${route}`;
 }
 
-/** The application that a module exports. @throws TypeError when it exports none */
+/** The application that a module exports. @throws WeirError usage when it exports none, or what its own code throws */
 export async function importApp(module: string): Promise<AppSpec<unknown>> {
-  const { default: spec } = (await import(module)) as { default?: AppSpec<unknown> };
+  const { default: spec } = (await import(module).catch((error: unknown) => {
+    if ((error as { code?: unknown }).code !== "ERR_UNKNOWN_FILE_EXTENSION") throw error;
+    throw usageError(
+      `Node ${process.version} does not run ${module}: compile it to JavaScript first, or use Node 24`,
+    );
+  })) as { default?: AppSpec<unknown> };
   if (typeof spec?.lcore !== "function")
-    throw new TypeError(`${module} does not export an application: export default app({ … })`);
+    throw usageError(`${module} does not export an application: export default app({ … })`);
   return spec;
 }
 

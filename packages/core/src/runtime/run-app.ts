@@ -3,6 +3,7 @@
 import { EXIT_OK, EXIT_SETUP, WeirError } from "../errors.js";
 import type { VdevDriver } from "../ethdev/device.js";
 import { hugepages } from "../memory/arena.js";
+import { exitNow } from "../os/libc.js";
 import type { AppSpec } from "./app.js";
 import { EAL_OPTIONS, type EalOptions, ealHelp, interpretEal } from "./eal-args.js";
 import { importApp } from "./lcore.js";
@@ -76,9 +77,13 @@ async function runUntilSignal(spec: AppSpec<unknown>, session: Session): Promise
   process.on("SIGTERM", onSignal);
   try {
     const { code, status } = await session.run();
-    spec.onEnd?.(status);
-    // A thread that does not return from its turn keeps the process alive: it ends here, with everything reported.
-    if (session.stuck) process.exit(code);
+    try {
+      spec.onEnd?.(status);
+    } finally {
+      // A thread that does not return from its turn, or from a system call, keeps the process alive, and process.exit()
+      // would wait for it. Everything is reported: files, pipes and terminals are written synchronously on Linux.
+      if (session.stuck) exitNow(code);
+    }
     return code;
   } finally {
     process.off("SIGINT", onSignal);

@@ -9,7 +9,7 @@ import type { QueueImage } from "../ethdev/queue.js";
 import { HUGE_PAGE_BYTES } from "../memory/arena.js";
 import { audit } from "../mempool/audit.js";
 import { type Holder, TICK_MS } from "../mempool/ledger.js";
-import { PacketMemory } from "../mempool/packet-memory.js";
+import { type Faults, PacketMemory } from "../mempool/packet-memory.js";
 import type { Pool } from "../mempool/pool.js";
 import { errnoName } from "../os/libc.js";
 import { type AppSpec, defaultPlan, type Plan, type PortStatus, type Status } from "./app.js";
@@ -22,8 +22,19 @@ import { heldFromAccount, portStatus } from "./status.js";
 
 /** Time that an lcore has to pass a quiescent point before it is declared stuck. */
 const STUCK_MS = 1000;
+/** Time for an application to make its turns. */
+const LAUNCH_MS = 10_000;
+/** The same bound when the user has asked for the end twice. */
+const FORCED_STUCK_MS = 50;
 /** How often ctl looks whether the end has come. */
 const WATCH_MS = 20;
+const FAULT_TEXT: Readonly<Record<keyof Faults, string>> = {
+  doubleReturns: "they gave back a buffer that was free already",
+  foreignReturns: "they gave back a buffer that somebody else holds",
+  badHandles: "they named a buffer that is none",
+  foreignSends: "they sent a frame that they did not hold",
+  foreignClones: "they cloned a frame that they did not hold",
+};
 const POOL_NAME = "mbuf_pool";
 const CACHE_SIZE = 256;
 /** As DPDK's l2fwd: never fewer than this. */
@@ -74,17 +85,19 @@ export class Session {
         `${spec.name} has no port to work on: add at least one device, for example ${known}`,
       );
     }
+    // All are named before one is opened: a mistyped second device must not cost anything of the first.
+    const found = options.vdevs.map((text) => findVdev(text, options.drivers));
+    const names = found.map(({ spec: { name } }) => name);
+    const twice = names.find((name, i) => names.indexOf(name) !== i);
+    if (twice !== undefined) throw usageError(`--vdev ${twice} is given twice; number them`);
     const devices: EthDevice[] = [];
     try {
-      for (const text of options.vdevs) {
-        const { driver, spec: vdev } = findVdev(text, options.drivers);
-        if (devices.some(({ name }) => name === vdev.name))
-          throw usageError(`--vdev ${vdev.name} is given twice; number them`);
+      for (const { driver, spec: vdev } of found)
         devices.push(driver.probe(vdev, options.executor.probeEnv));
-      }
       return new Session(options, spec, devices);
     } catch (error) {
-      for (const device of devices) device.close();
+      const ignored: unknown[] = []; // what fails here is less than what failed already
+      for (const device of devices) attempt(ignored, () => device.close());
       throw error;
     }
   }
@@ -149,7 +162,6 @@ export class Session {
     try {
       for (const port of this.ports) await port.start();
       await this.#launch();
-      this.#options.executor.clearTheWay(this.#lcores);
       await this.#watch();
     } catch (error) {
       failures.push(error);
@@ -178,17 +190,29 @@ export class Session {
     return this.#statusOf({ total, free, held });
   }
 
+  /** Starts the lcores, one after the other; returns early when the run is to stop. */
   async #launch(): Promise<void> {
     const { lcores, executor } = this.#options;
     const used = lcores
       .filter(({ id }) => this.#plan.routes.some((route) => route.lcore === id))
       .sort((a, b) => a.id - b.id);
-    for (const [i, lcore] of used.entries()) {
-      const image = this.#lcoreImage(lcore, i + 1);
-      this.#lcores.push(
-        await executor.launch(image, (error) => this.#onCrash(lcore.id, i + 1, error)),
-      );
+    for (const [i, { id, cpus }] of used.entries()) {
+      const image = this.#lcoreImage({ id, cpus }, i + 1);
+      const lcore = executor.launch(image, (error) => this.#onCrash(id, i + 1, error));
+      this.#lcores.push(lcore);
+      const deadline = executor.now() + LAUNCH_MS;
+      while (lcore.state === "starting" && !this.#stopRequested) {
+        if (executor.now() >= deadline) {
+          throw new WeirError(
+            "ETIMEDOUT",
+            `lcore ${id} was not ready within ${LAUNCH_MS} ms: the application's lcore() does not return`,
+            EXIT_CRASH,
+          );
+        }
+        await executor.sleep(1);
+      }
     }
+    executor.clearTheWay(this.#lcores);
   }
 
   #lcoreImage(lcore: Lcore, thread: number): LcoreImage {
@@ -228,6 +252,7 @@ export class Session {
       const now = executor.now();
       this.memory.setTick(Math.floor(now / TICK_MS));
       if (this.#lcores.every(({ state }) => state === "crashed")) return;
+      if (this.ports.some((port) => port.brokenQueues().length > 0)) return;
       if (await this.#finished()) return;
       if (seconds !== undefined && seconds > 0 && now - this.#startMs >= seconds * 1000) return;
       if (done?.(this.status())) return;
@@ -248,7 +273,7 @@ export class Session {
     if (!ended) return false;
     // What a device has handed over may still lie in its rings: until whole turns bring nothing more.
     const received = (): number => polled.reduce((sum, port) => sum + port.stats().rx, 0);
-    for (let before = -1; before !== received(); ) {
+    for (let before = -1; before !== received() && !this.#stopRequested; ) {
       before = received();
       await this.#quiesce();
     }
@@ -278,22 +303,12 @@ export class Session {
     await this.#stopLcores();
     for (const port of this.ports) port.block();
     const figures = this.ports.map(portStatus);
+    this.#reportLosses(failures);
     if (this.#stuck.size > 0) {
       // Whatever a stuck lcore can still write stays as it is: queues, rings and buffers are not touched any more.
       return this.#statusOf(heldFromAccount(audit(this.memory)), figures);
     }
-    for (const port of this.ports) {
-      for (const { name, errno } of port.brokenQueues()) {
-        const code = errnoName(errno);
-        failures.push(
-          new WeirError(
-            code,
-            `${name} gave up after an error (${code}): what came later is missing`,
-          ),
-        );
-      }
-      attempt(failures, () => port.stop());
-    }
+    for (const port of this.ports) attempt(failures, () => port.stop());
     for (const [i, holder] of this.memory.threadHolders.entries())
       if (i > 0) this.memory.takeBack(holder);
     const account = audit(this.memory);
@@ -307,6 +322,22 @@ export class Session {
     return status;
   }
 
+  /** Queues that gave up, and what lcores gave back or sent without holding it. */
+  #reportLosses(failures: unknown[]): void {
+    for (const { name, errno } of this.ports.flatMap((port) => port.brokenQueues())) {
+      const code = errnoName(errno);
+      failures.push(
+        new WeirError(code, `${name} gave up after an error (${code}): what came later is missing`),
+      );
+    }
+    for (const [fault, count] of Object.entries(this.memory.faults())) {
+      if (count > 0)
+        this.#options.log(
+          `the application's lcores were refused ${count} times: ${FAULT_TEXT[fault as keyof Faults]}`,
+        );
+    }
+  }
+
   async #stopLcores(): Promise<void> {
     const { executor } = this.#options;
     await Promise.all(
@@ -316,12 +347,13 @@ export class Session {
         void stopped.then(() => {
           waiting = false;
         });
-        const deadline = executor.now() + (this.#force ? 0 : STUCK_MS);
-        while (waiting && executor.now() < deadline && !this.#force) await executor.sleep(1);
+        const start = executor.now();
+        const bound = (): number => (this.#force ? FORCED_STUCK_MS : STUCK_MS);
+        while (waiting && executor.now() - start < bound()) await executor.sleep(1);
         if (!waiting) return;
         this.#stuck.add(lcore.image.lcore);
         this.#options.log(
-          `lcore ${lcore.image.lcore} did not pass a quiescent point within ${STUCK_MS} ms: its turn does not return; ` +
+          `lcore ${lcore.image.lcore} did not pass a quiescent point within ${bound()} ms: its turn does not return; ` +
             "its buffers and its queues stay quarantined",
         );
       }),
@@ -368,6 +400,7 @@ export class Session {
       removals: [],
       mappings: this.ports.reduce((sum, { space }) => sum + space.mappings.size, 0),
       elapsedSeconds: Math.round(this.#options.executor.now() - this.#startMs) / 1000,
+      faults: this.memory.faults(),
       lcores: this.#lcores.map(({ image, state }) => ({
         lcore: image.lcore,
         state: this.#stuck.has(image.lcore) ? ("stuck" as const) : state,

@@ -78,11 +78,12 @@ export class SteppedExecutor implements Executor, SteppedHost {
     };
   }
 
-  async launch(image: LcoreImage, onCrash: (error: string) => void): Promise<RunningLcore> {
-    const lcore = new SteppedLcore(image);
-    await this.real(lcore.attach(() => this.#now));
-    lcore.onEnd = this.add(lcore);
-    lcore.onCrash = onCrash;
+  launch(image: LcoreImage, onCrash: (error: string) => void): RunningLcore {
+    const lcore = new SteppedLcore(image, onCrash);
+    const attached = this.real(lcore.attach(() => this.#now));
+    void attached.then((ready) => {
+      if (ready) lcore.onEnd = this.add(lcore);
+    });
     return lcore;
   }
 
@@ -137,7 +138,7 @@ class SteppedLcore implements RunningLcore, Actor {
   readonly tid = 0;
   readonly name: string;
   onEnd: () => void = () => undefined;
-  onCrash: (error: string) => void = () => undefined;
+  readonly #onCrash: (error: string) => void;
   #state: LcoreState = "starting";
   #turns: (() => void)[] = [];
   #next = 0;
@@ -146,8 +147,9 @@ class SteppedLcore implements RunningLcore, Actor {
   #ended: () => void = () => undefined;
   readonly #whenEnded: Promise<void>;
 
-  constructor(image: LcoreImage) {
+  constructor(image: LcoreImage, onCrash: (error: string) => void) {
     this.image = image;
+    this.#onCrash = onCrash;
     this.name = `lcore ${image.lcore}`;
     this.#words = new Int32Array(image.words);
     this.#whenEnded = new Promise((resolve) => {
@@ -159,12 +161,19 @@ class SteppedLcore implements RunningLcore, Actor {
     return this.#state;
   }
 
-  async attach(now: () => number): Promise<void> {
-    const { memory, turns } = await attachLcore(this.image, now);
-    this.#turns = [...turns];
-    this.#flush = () => memory.flush();
+  /** False when the application could not be attached: the lcore has crashed then. */
+  async attach(now: () => number): Promise<boolean> {
+    try {
+      const { memory, turns } = await attachLcore(this.image, now);
+      this.#turns = [...turns];
+      this.#flush = () => memory.flush();
+    } catch (error) {
+      this.#crash(error);
+      return false;
+    }
     this.#state = "running";
     this.#words[LCORE_STATE] = STATE_RUNNING;
+    return true;
   }
 
   step(): void {
@@ -176,8 +185,7 @@ class SteppedLcore implements RunningLcore, Actor {
     try {
       this.#turns[this.#next]?.();
     } catch (error) {
-      this.#end("crashed", STATE_CRASHED);
-      this.onCrash(error instanceof Error ? (error.stack ?? error.message) : String(error));
+      this.#crash(error);
       return;
     }
     this.#next = (this.#next + 1) % Math.max(1, this.#turns.length);
@@ -187,6 +195,11 @@ class SteppedLcore implements RunningLcore, Actor {
   stop(): Promise<void> {
     this.#words[LCORE_COMMAND] = COMMAND_STOP;
     return this.#whenEnded;
+  }
+
+  #crash(error: unknown): void {
+    this.#end("crashed", STATE_CRASHED);
+    this.#onCrash(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
 
   #end(state: LcoreState, word: number): void {

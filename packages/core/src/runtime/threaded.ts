@@ -40,10 +40,8 @@ export class ThreadedExecutor implements Executor {
     return work;
   }
 
-  async launch(image: LcoreImage, onCrash: (error: string) => void): Promise<RunningLcore> {
-    const lcore = new LcoreThread(image, onCrash);
-    await lcore.running;
-    return lcore;
+  launch(image: LcoreImage, onCrash: (error: string) => void): RunningLcore {
+    return new LcoreThread(image, onCrash);
   }
 
   clearTheWay(lcores: readonly RunningLcore[]): void {
@@ -58,8 +56,6 @@ export class ThreadedExecutor implements Executor {
 
 class LcoreThread implements RunningLcore {
   readonly image: LcoreImage;
-  /** Resolves when it runs, or when it died first. */
-  readonly running: Promise<void>;
   tid = 0;
   #state: LcoreState = "starting";
   readonly #words: Int32Array;
@@ -74,16 +70,12 @@ class LcoreThread implements RunningLcore {
       resourceLimits: { maxOldGenerationSizeMb: LCORE_HEAP_MIB_MAX },
     });
     let reason: string | undefined;
-    this.running = new Promise((resolve) => {
-      worker.on("message", (message: LcoreMessage) => {
-        if (message.type === "crash") reason = message.error;
-        else {
-          this.tid = message.tid;
-          this.#state = "running";
-          resolve();
-        }
-      });
-      worker.once("exit", () => resolve());
+    worker.on("message", (message: LcoreMessage) => {
+      if (message.type === "crash") reason = message.error;
+      else {
+        this.tid = message.tid;
+        this.#state = "running";
+      }
     });
     // Out of memory comes as an error of the worker; a call of process.exit() comes as its exit alone.
     worker.on("error", (error: Error) => {

@@ -67,6 +67,8 @@ export class VirtioNetDevice implements EthDevice {
   #queues: Queues | undefined;
   #running = false;
   #closed = false;
+  /** Configuration changes that have come since the last one was dealt with. */
+  #changes = 0;
   /** A reset that failed while the port was stopped. */
   #stopError: unknown;
 
@@ -75,10 +77,13 @@ export class VirtioNetDevice implements EthDevice {
     this.#transport = transport;
     this.name = transport.name;
     this.dma = dma;
-    const flag = (key: string, feature: bigint): bigint =>
-      numberArgument(spec, key, { min: 0, max: 1, fallback: 1 }) === 1 ? 0n : feature;
+    const unless = (key: string, fallback: number, feature: bigint): bigint =>
+      numberArgument(spec, key, { min: 0, max: 1, fallback }) === 1 ? 0n : feature;
     this.#without =
-      flag("mrg_rxbuf", V.VIRTIO_NET_F_MRG_RXBUF) | flag("in_order", V.VIRTIO_F_IN_ORDER);
+      unless("mrg_rxbuf", 1, V.VIRTIO_NET_F_MRG_RXBUF) |
+      unless("in_order", 1, V.VIRTIO_F_IN_ORDER) |
+      // 5.1.6.5.3: the table is empty at first, so with the feature no tagged frame arrives until it is filled.
+      unless("vlan_filter", 0, V.VIRTIO_NET_F_CTRL_VLAN);
     this.#queueSize = numberArgument(spec, "queue_size", {
       min: 2,
       max: V.QUEUE_SIZE_MAX,
@@ -97,15 +102,30 @@ export class VirtioNetDevice implements EthDevice {
       : "the device does not offer VIRTIO_NET_F_MQ";
   }
 
-  /** Whether the device may be given the command, and can take it. */
-  control(feature: bigint, what: string): ControlQueue {
-    const control = this.#queues?.control;
-    if (this.#closed || !this.#running || control === undefined || !has(this.features, feature)) {
-      const code = this.#closed ? "ENODEV" : this.#running ? "ENOTSUP" : "EAGAIN";
-      const why = this.#closed ? "closed" : this.#running ? "not able to" : "not started";
-      throw new WeirError(code, `${this.name} cannot ${what}: it is ${why}`);
-    }
-    return control;
+  /** Receives every frame, or only its own. Commands reject with a WeirError: ENOTSUP, ENODEV, EIO, ETIMEDOUT. */
+  async setPromiscuous(on: boolean): Promise<void> {
+    await this.#control(V.VIRTIO_NET_F_CTRL_RX, "filter").setPromiscuous(on);
+  }
+
+  async setAllMulticast(on: boolean): Promise<void> {
+    await this.#control(V.VIRTIO_NET_F_CTRL_RX, "filter").setAllMulticast(on);
+  }
+
+  /** Addresses that it receives for beside its own, at most 128. */
+  async setMacTable(addresses: readonly Uint8Array[]): Promise<void> {
+    await this.#control(V.VIRTIO_NET_F_CTRL_RX, "filter").setMacTable(addresses);
+  }
+
+  async setMac(mac: Uint8Array): Promise<void> {
+    // 5.1.6.5.2.2: a command of the class for which CTRL_RX is wanted too
+    const needed = V.VIRTIO_NET_F_CTRL_RX | V.VIRTIO_NET_F_CTRL_MAC_ADDR;
+    await this.#control(needed, "change its MAC address").setMac(mac);
+    this.mac.set(mac);
+  }
+
+  /** Receives frames of a VLAN, or no longer. Only on a device that was opened with `vlan_filter=1`. */
+  async setVlan(id: number, on: boolean): Promise<void> {
+    await this.#control(V.VIRTIO_NET_F_CTRL_VLAN, "filter VLANs").setVlan(id, on);
   }
 
   linkUp(): boolean {
@@ -179,10 +199,9 @@ export class VirtioNetDevice implements EthDevice {
     transport.addStatus(V.STATUS_DRIVER_OK); // step 8
     this.#running = true;
     if (queues.pairs > 1)
-      await this.control(V.VIRTIO_NET_F_MQ, "use several queues").setQueuePairs(queues.pairs);
+      await this.#control(V.VIRTIO_NET_F_MQ, "use several queues").setQueuePairs(queues.pairs);
     // A port receives what arrives, as DPDK's examples set it up: what is for whom is the application's to decide.
-    if (has(features, V.VIRTIO_NET_F_CTRL_RX))
-      await this.control(V.VIRTIO_NET_F_CTRL_RX, "be promiscuous").setPromiscuous(true);
+    if (has(features, V.VIRTIO_NET_F_CTRL_RX)) await this.setPromiscuous(true);
   }
 
   /** 3.3.1: only a reset takes buffers from a device. Never throws: what fails is told by `close`. */
@@ -221,6 +240,16 @@ export class VirtioNetDevice implements EthDevice {
     attempt(() => this.#transport.close());
     if (errors.length > 0)
       throw new AggregateError(errors, `${this.name} could not be closed cleanly`);
+  }
+
+  /** The control queue, for a command that a feature allows. */
+  #control(feature: bigint, what: string): ControlQueue {
+    if (this.#closed) throw new WeirError("ENODEV", `${this.name} cannot ${what}: it is closed`);
+    if (!this.#running) throw new WeirError("EAGAIN", `${this.name} cannot ${what}: it is stopped`);
+    const control = this.#queues?.control;
+    if (control === undefined || !has(this.features, feature))
+      throw new WeirError("ENOTSUP", `${this.name} cannot ${what}: the device does not offer it`);
+    return control;
   }
 
   /** Steps 2 to 6 of 3.1.1, on a device that was reset. */
@@ -275,14 +304,19 @@ export class VirtioNetDevice implements EthDevice {
 
   /** An interrupt. It may come in the middle of anything that ctl does: nothing is looked at within its own call. */
   async #configChanged(): Promise<void> {
+    if (!has(this.features, V.VIRTIO_NET_F_GUEST_ANNOUNCE) || this.#changes++ > 0) return;
     await Promise.resolve();
-    if (!this.#running || !has(this.features, V.VIRTIO_NET_F_GUEST_ANNOUNCE)) return;
     try {
-      // A forwarder has no address of its own to announce: the device hears that it was understood.
-      if ((this.#netStatus() & V.VIRTIO_NET_S_ANNOUNCE) !== 0)
-        await this.control(V.VIRTIO_NET_F_GUEST_ANNOUNCE, "announce").acknowledgeAnnounce();
+      for (let seen = 0; seen !== this.#changes; ) {
+        seen = this.#changes;
+        // A forwarder has no address of its own to announce: the device hears that it was understood.
+        if (this.#running && (this.#netStatus() & V.VIRTIO_NET_S_ANNOUNCE) !== 0)
+          await this.#control(V.VIRTIO_NET_F_GUEST_ANNOUNCE, "announce").acknowledgeAnnounce();
+      }
     } catch (error) {
       if (!(error instanceof WeirError)) throw error; // a device in trouble is noticed where it is used
+    } finally {
+      this.#changes = 0;
     }
   }
 

@@ -75,6 +75,7 @@ export function chooseFeatures(offered: bigint, limits: FeatureLimits): bigint {
   return accepted;
 }
 
-export function has(features: bigint, feature: bigint): boolean {
-  return (features & feature) !== 0n;
+/** Whether all of the wanted bits are there. */
+export function has(features: bigint, wanted: bigint): boolean {
+  return (features & wanted) === wanted;
 }

@@ -5,13 +5,26 @@
 import {
   type BurstConstants,
   burstConstants,
+  FLAG_NEEDS_CSUM,
   GRANULE_BYTES,
   type LcoreMemory,
   type QueueImage,
   type Translation,
 } from "@weir/core";
 import { attachDoorbell } from "./doorbell.js";
-import { AVAIL_RING, DESC_WORDS, NET_HDR_BYTES, USED_ELEM_WORDS, USED_RING } from "./layout.js";
+import {
+  AVAIL_FLAGS_IDX,
+  AVAIL_RING,
+  DESC_WORDS,
+  NET_HDR_BYTES,
+  USED_ELEM_WORDS,
+  USED_FLAGS_IDX,
+  USED_RING,
+  VIRTIO_NET_HDR_F_NEEDS_CSUM,
+  VIRTQ_AVAIL_F_NO_INTERRUPT,
+  VIRTQ_DESC_F_NEXT,
+  VIRTQ_USED_F_NO_NOTIFY,
+} from "./layout.js";
 import type { QueueRings } from "./queue-memory.js";
 import type { Doorbell } from "./transport.js";
 
@@ -56,8 +69,15 @@ export interface SplitConstants extends BurstConstants {
   readonly HEADER_BYTES: number;
   readonly FRAME_MIN: number;
   readonly DESC_WORDS: number;
+  readonly NEXT: number;
+  readonly NO_INTERRUPT: number;
+  readonly NO_NOTIFY: number;
+  readonly AVAIL_INDEX: number;
+  readonly USED_INDEX: number;
   readonly USED_RING: number;
   readonly USED_ELEM_WORDS: number;
+  readonly NEEDS_CSUM: number;
+  readonly FLAG_NEEDS_CSUM: number;
   /** True: an IOVA is HIGH and the arena offset. False: the granule's words in `low` and `high`, and the offset in it. */
   readonly WINDOW: boolean;
   readonly HIGH: number;
@@ -93,6 +113,13 @@ export function splitConstants(queue: QueueImage, memory: LcoreMemory): SplitCon
     HEADER_BYTES: NET_HDR_BYTES,
     FRAME_MIN: FRAME_BYTES_MIN,
     DESC_WORDS,
+    NEXT: VIRTQ_DESC_F_NEXT,
+    NO_INTERRUPT: VIRTQ_AVAIL_F_NO_INTERRUPT,
+    NO_NOTIFY: VIRTQ_USED_F_NO_NOTIFY,
+    AVAIL_INDEX: AVAIL_FLAGS_IDX,
+    USED_INDEX: USED_FLAGS_IDX,
+    NEEDS_CSUM: VIRTIO_NET_HDR_F_NEEDS_CSUM,
+    FLAG_NEEDS_CSUM,
     USED_RING,
     USED_ELEM_WORDS,
     WINDOW: table === undefined,

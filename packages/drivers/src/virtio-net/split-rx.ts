@@ -8,22 +8,12 @@
 import {
   type Burst,
   FLAG_CSUM_VALID,
-  FLAG_NEEDS_CSUM,
   FRAME_BYTES_MAX,
   type LcoreMemory,
   type QueueImage,
   specialise,
 } from "@weir/core";
-import {
-  AVAIL_FLAGS_IDX,
-  USED_FLAGS_IDX,
-  VIRTIO_NET_HDR_F_DATA_VALID,
-  VIRTIO_NET_HDR_F_NEEDS_CSUM,
-  VIRTQ_AVAIL_F_NO_INTERRUPT,
-  VIRTQ_DESC_F_NEXT,
-  VIRTQ_DESC_F_WRITE,
-  VIRTQ_USED_F_NO_NOTIFY,
-} from "./layout.js";
+import { VIRTIO_NET_HDR_F_DATA_VALID, VIRTQ_DESC_F_WRITE } from "./layout.js";
 import {
   firstSlotBytes,
   HEADER_AT,
@@ -55,14 +45,7 @@ interface RxConstants extends SplitConstants {
   readonly starts: Uint32Array;
   readonly lengths: Uint32Array;
   readonly WRITE: number;
-  readonly NEXT: number;
-  readonly NO_INTERRUPT: number;
-  readonly NO_NOTIFY: number;
-  readonly AVAIL_INDEX: number;
-  readonly USED_INDEX: number;
-  readonly NEEDS_CSUM: number;
   readonly DATA_VALID: number;
-  readonly FLAG_NEEDS_CSUM: number;
   readonly FLAG_CSUM_VALID: number;
 }
 
@@ -91,14 +74,7 @@ export function attachRx(queue: QueueImage, memory: LcoreMemory): Burst {
     starts: new Uint32Array(pieces),
     lengths: new Uint32Array(pieces),
     WRITE: VIRTQ_DESC_F_WRITE,
-    NEXT: VIRTQ_DESC_F_NEXT,
-    NO_INTERRUPT: VIRTQ_AVAIL_F_NO_INTERRUPT,
-    NO_NOTIFY: VIRTQ_USED_F_NO_NOTIFY,
-    AVAIL_INDEX: AVAIL_FLAGS_IDX,
-    USED_INDEX: USED_FLAGS_IDX,
-    NEEDS_CSUM: VIRTIO_NET_HDR_F_NEEDS_CSUM,
     DATA_VALID: VIRTIO_NET_HDR_F_DATA_VALID,
-    FLAG_NEEDS_CSUM,
     FLAG_CSUM_VALID,
   };
   return specialise(splitRx, constants, queue.name);
@@ -131,6 +107,8 @@ function splitRx(k: RxConstants): Burst {
   let taken = 0;
   let run = 0;
   let runLength = 0;
+  /** IN_ORDER: the device's index has jumped, so that the next entry's id says which buffers it is past. */
+  let adrift = false;
   /** What `look` found, and how many slots the frame of `slowFrame` has. */
   let head = 0;
   let length = 0;
@@ -147,6 +125,7 @@ function splitRx(k: RxConstants): Burst {
     spareCount = 0;
     taken = 0;
     run = 0;
+    adrift = false;
     posted.fill(0);
     for (let b = 0; b < BUFFERS; b++) freeHeads[b] = b * SLOTS;
     for (let id = 0; id < SIZE; id++) {
@@ -235,6 +214,16 @@ function splitRx(k: RxConstants): Burst {
     }
   }
 
+  /** IN_ORDER: recycles the buffers before the last of a run, of which the device has not said that it used them. */
+  function skipTo(last: number): void {
+    for (let b = 1; b < last; b++) {
+      recycle(Math.imul(taken, SLOTS) & MASK);
+      taken = (taken + 1) & 0xffff;
+      free++;
+    }
+    run = 1;
+  }
+
   /**
    * Finds the next used buffer: `head` and `length`. False: the entry is nonsense, which is counted, and it is passed over.
    */
@@ -260,20 +249,14 @@ function splitRx(k: RxConstants): Burst {
       const distance = (id - first) & MASK;
       run = distance / SLOTS + 1;
       runLength = used[entry + 1];
-      if ((id & ~MASK) !== 0 || distance % SLOTS !== 0 || run > BUFFERS - free) {
+      if ((id & ~MASK) !== 0 || distance % SLOTS !== 0 || run > BUFFERS - free) run = 0;
+      if (adrift && run > 0) skipTo(run);
+      else if (run === 0 || run > pending) {
+        // It names a buffer that it cannot mean. The index says that one more was used: the next one, with no length.
         run = 1;
-        runLength = 0; // a length that is refused: the buffer is recycled
+        runLength = 0;
       }
-      if (run > pending) {
-        // The index and the id disagree. The id is believed, so that the two are in step again.
-        stats[3] = stats[3] + 1;
-        while (run > 1) {
-          recycle(Math.imul(taken, SLOTS) & MASK);
-          taken = (taken + 1) & 0xffff;
-          free++;
-          run--;
-        }
-      }
+      adrift = false;
     }
     head = Math.imul(taken, SLOTS) & MASK;
     length = run === 1 ? runLength : POSTED;
@@ -405,6 +388,7 @@ function splitRx(k: RxConstants): Burst {
       stats[3] = stats[3] + 1; // more than it was given: start over from where it says it is
       seen = index;
       run = 0;
+      adrift = true;
       pending = 0;
     }
     const word = (LCORE << HOLDER_SHIFT) | clock[0];

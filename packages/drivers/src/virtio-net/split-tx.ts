@@ -7,20 +7,11 @@
  */
 import {
   type Burst,
-  FLAG_NEEDS_CSUM,
   type LcoreMemory,
   type QueueImage,
   SEGMENTS_LIMIT,
   specialise,
 } from "@weir/core";
-import {
-  AVAIL_FLAGS_IDX,
-  USED_FLAGS_IDX,
-  VIRTIO_NET_HDR_F_NEEDS_CSUM,
-  VIRTQ_AVAIL_F_NO_INTERRUPT,
-  VIRTQ_DESC_F_NEXT,
-  VIRTQ_USED_F_NO_NOTIFY,
-} from "./layout.js";
 import { HEADER_STRIDE } from "./queue-memory.js";
 import { type SplitConstants, type SplitParams, splitConstants } from "./split-queue.js";
 
@@ -43,13 +34,6 @@ interface TxConstants extends SplitConstants {
   /** Free descriptors, in the order they are used again. Unused with IN_ORDER. */
   readonly freeIds: Uint16Array;
   readonly done: Uint32Array;
-  readonly NEXT: number;
-  readonly NO_INTERRUPT: number;
-  readonly NO_NOTIFY: number;
-  readonly AVAIL_INDEX: number;
-  readonly USED_INDEX: number;
-  readonly NEEDS_CSUM: number;
-  readonly FLAG_NEEDS_CSUM: number;
 }
 
 export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
@@ -69,13 +53,6 @@ export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
     follows: new Uint16Array(SIZE),
     freeIds: new Uint16Array(SIZE),
     done: new Uint32Array(SIZE),
-    NEXT: VIRTQ_DESC_F_NEXT,
-    NO_INTERRUPT: VIRTQ_AVAIL_F_NO_INTERRUPT,
-    NO_NOTIFY: VIRTQ_USED_F_NO_NOTIFY,
-    AVAIL_INDEX: AVAIL_FLAGS_IDX,
-    USED_INDEX: USED_FLAGS_IDX,
-    NEEDS_CSUM: VIRTIO_NET_HDR_F_NEEDS_CSUM,
-    FLAG_NEEDS_CSUM,
   };
   return specialise(splitTx, constants, queue.name);
 }
@@ -105,6 +82,10 @@ function splitTx(k: TxConstants): Burst {
   /** Free-running: the next free descriptor and the end of them; with IN_ORDER the descriptors themselves, in ring order. */
   let freeFirst = 0;
   let freeLast = 0;
+  /** IN_ORDER: the device's index has jumped, so that ids are believed from now on, and not how many there are. */
+  let adrift = false;
+  /** Frames that `passOver` added to `done`. */
+  let passed = 0;
   /** Bytes of the frame that `slowSend` took; 0 when it was refused. */
   let sentBytes = 0;
 
@@ -117,6 +98,7 @@ function splitTx(k: TxConstants): Burst {
     free = SIZE;
     freeFirst = 0;
     freeLast = SIZE;
+    adrift = false;
     held.fill(0);
     extra.fill(0);
     for (let id = 0; id < SIZE; id++) {
@@ -155,6 +137,7 @@ function splitTx(k: TxConstants): Burst {
     if (pending > inFlight) {
       stats[3] = stats[3] + 1; // more than it was given: start over from where it says it is
       seen = index;
+      adrift = true;
       return;
     }
     const from = seen;
@@ -162,11 +145,16 @@ function splitTx(k: TxConstants): Burst {
     let end = freeLast;
     for (let i = 0; i < pending; i++) {
       // 2.7.9: in order, the index alone says which; there may be no entry for each.
-      const id = IN_ORDER ? end & MASK : used[USED_RING + ((from + i) & MASK) * USED_ELEM_WORDS];
+      const believed = !IN_ORDER || adrift;
+      const id = believed ? used[USED_RING + ((from + i) & MASK) * USED_ELEM_WORDS] : end & MASK;
       const handle = (id & ~MASK) === 0 ? held[id] : 0;
       if (handle === 0) {
         stats[3] = stats[3] + 1;
         continue;
+      }
+      if (IN_ORDER && id !== (end & MASK)) {
+        end = passOver(id, count, end);
+        count += passed;
       }
       held[id] = 0;
       done[count++] = handle;
@@ -179,6 +167,19 @@ function splitTx(k: TxConstants): Burst {
     free += (end - freeLast) | 0;
     freeLast = end;
     cache.put(done, 0, count, HOLDER);
+  }
+
+  /** IN_ORDER: the frames before the one that is named were used too; returns the new end of the free descriptors. */
+  function passOver(named: number, count: number, from: number): number {
+    let end = from;
+    for (passed = 0; (end & MASK) !== named; passed++) {
+      const id = end & MASK;
+      done[count + passed] = held[id];
+      held[id] = 0;
+      end = (end + 1) | 0;
+      if (extra[id] !== 0) end = freeRest(id, end);
+    }
+    return end;
   }
 
   /** The descriptors of a frame behind its first are free too; returns the new end of the free ones. */

@@ -14,7 +14,7 @@ import {
 export const PENDING_OFFSET = 0x1000;
 export const MSIX_BAR_BYTES = 0x2000;
 /** What fits before the pending bits. */
-export const VECTORS_MAX: number = PENDING_OFFSET / (ENTRY_WORDS * 4);
+const VECTORS_MAX: number = PENDING_OFFSET / (ENTRY_WORDS * 4);
 
 export interface MsixHost {
   /** Bus Master, MSI-X Enable, and no Function Mask. */
@@ -34,6 +34,8 @@ export class Msix {
   readonly #host: MsixHost;
 
   constructor(vectors: number, host: MsixHost) {
+    if (vectors < 1 || vectors > VECTORS_MAX)
+      throw new RangeError(`a function of ${vectors} vectors`);
     this.vectors = vectors;
     this.#host = host;
     this.#table = new Uint32Array(vectors * ENTRY_WORDS);

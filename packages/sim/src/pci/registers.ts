@@ -7,7 +7,6 @@ export const COMMAND = 0x04; // RW 16
 export const STATUS = 0x06; // RO 16
 export const REVISION_ID = 0x08; // RO 8
 export const CLASS_CODE = 0x09; // RO 24
-export const HEADER_TYPE = 0x0e; // RO 8: 0, one function
 export const BAR = (index: number): number => 0x10 + 4 * index; // RW 32
 export const SUBSYSTEM_VENDOR_ID = 0x2c; // RO 16
 export const SUBSYSTEM_ID = 0x2e; // RO 16

@@ -1,6 +1,11 @@
 /** Lifetime path, ctl side: the thread that simulated devices live in. There is one, and it ends with its last device. */
 import { existsSync } from "node:fs";
-import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from "node:worker_threads";
+import {
+  MessageChannel,
+  type MessagePort,
+  receiveMessageOnPort,
+  Worker,
+} from "node:worker_threads";
 import { allOnes, native, WeirError } from "@weir/core";
 import type { DeviceLink, DeviceReport, DeviceSpec } from "../device-link.js";
 import { vectorsFor } from "../machine.js";
@@ -149,7 +154,10 @@ export class DeviceThread {
           return false;
         }
         if (ending)
-          throw new WeirError("EBUSY", "the device thread hangs and cannot be ended: its memory stays");
+          throw new WeirError(
+            "EBUSY",
+            "the device thread hangs and cannot be ended: its memory stays",
+          );
         ending = true;
         this.#reason = `it did not answer for ${ANSWER_TIMEOUT_MS} ms`;
         deadline = performance.now() + END_TIMEOUT_MS;

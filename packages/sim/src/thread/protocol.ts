@@ -26,9 +26,19 @@ export interface ThreadData {
 }
 
 export type Request =
-  | { readonly type: "create"; readonly id: number; readonly spec: DeviceSpec; readonly raised: SharedArrayBuffer }
+  | {
+      readonly type: "create";
+      readonly id: number;
+      readonly spec: DeviceSpec;
+      readonly raised: SharedArrayBuffer;
+    }
   | { readonly type: "remove"; readonly id: number }
-  | { readonly type: "call"; readonly id: number; readonly method: DeviceMethod; readonly args: readonly unknown[] }
+  | {
+      readonly type: "call";
+      readonly id: number;
+      readonly method: DeviceMethod;
+      readonly args: readonly unknown[];
+    }
   /** For tests: the thread breaks. */
   | { readonly type: "break"; readonly how: "throw" | "exit" | "hang" };
 

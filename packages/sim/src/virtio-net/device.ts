@@ -204,7 +204,8 @@ export class VirtioNet implements VirtioDeviceType, DeviceExtras {
       else {
         const completions = this.#queues[2 * this.steering.pairFor(frame)] ?? this.#queues[0];
         const { length } = frame;
-        const delivery = completions === undefined ? "drop" : this.#receive.deliver(completions, frame);
+        const delivery =
+          completions === undefined ? "drop" : this.#receive.deliver(completions, frame);
         if (delivery === "wait" && ++this.#waited < WAIT_STEPS_MAX) return count > 0;
         if (delivery === "done") {
           counters.rxFrames++;
@@ -225,7 +226,11 @@ export class VirtioNet implements VirtioDeviceType, DeviceExtras {
 
   #wanted(frame: Frame): boolean {
     const { mtu } = this.#options;
-    if (mtu !== undefined && this.#host.accepted(n.F_MTU) && frame.length - linkHeaderBytes(frame) > mtu)
+    if (
+      mtu !== undefined &&
+      this.#host.accepted(n.F_MTU) &&
+      frame.length - linkHeaderBytes(frame) > mtu
+    )
       return false; // 1.2 5.1.4.1
     if (this.#host.accepted(n.F_CTRL_RX) && !this.filter.acceptsAddress(frame, this.#macNumber))
       return false;

@@ -85,7 +85,10 @@ function check(chain: Chain): void {
   if (chain.readable > 0)
     throw new QueueError("readable-receive", `the chain at ${chain.head} is device-readable`);
   if (chain.writeBytes < n.HDR_BYTES)
-    throw new QueueError("receive-too-short", `the chain at ${chain.head} has ${chain.writeBytes} bytes`); // 1.2 5.1.6.3.1
+    throw new QueueError(
+      "receive-too-short",
+      `the chain at ${chain.head} has ${chain.writeBytes} bytes`,
+    ); // 1.2 5.1.6.3.1
 }
 
 function put16(bytes: Uint8Array, at: number, value: number): void {

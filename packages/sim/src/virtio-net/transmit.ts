@@ -26,7 +26,10 @@ export class Transmit {
     if (chain.writeBytes > 0 || chain.readable < chain.segments)
       throw new QueueError("writable-transmit", `the chain at ${chain.head} is device-writable`);
     if (chain.readBytes < n.HDR_BYTES + FRAME_BYTES_MIN)
-      throw new QueueError("transmit-too-short", `the chain at ${chain.head} has ${chain.readBytes} bytes`);
+      throw new QueueError(
+        "transmit-too-short",
+        `the chain at ${chain.head} has ${chain.readBytes} bytes`,
+      );
     if (chain.readBytes > this.#bytes.length)
       return this.#broken("transmit-too-long", `a frame of ${chain.readBytes - n.HDR_BYTES} bytes`);
     let at = 0;

@@ -48,7 +48,10 @@ export class Completions {
     this.#waiting.push({ chains, written, due });
     const { length } = this.#waiting;
     if (length > 1 && !this.queue.inOrder && this.#faults.strikes("reorder")) {
-      const [last, before] = [this.#waiting[length - 1] as Group, this.#waiting[length - 2] as Group];
+      const [last, before] = [
+        this.#waiting[length - 1] as Group,
+        this.#waiting[length - 2] as Group,
+      ];
       this.#waiting[length - 2] = last;
       this.#waiting[length - 1] = before;
     }

@@ -9,7 +9,6 @@ export const STATUS_DRIVER = 2;
 export const STATUS_DRIVER_OK = 4;
 export const STATUS_FEATURES_OK = 8;
 export const STATUS_NEEDS_RESET = 64;
-export const STATUS_FAILED = 128;
 
 // Reserved feature bits, 1.2 6
 export const F_INDIRECT_DESC = 28;
@@ -65,7 +64,6 @@ export const AVAIL_F_NO_INTERRUPT = 1;
 export const usedEventOffset = (size: number): number => AVAIL_RING + 2 * size;
 
 // struct virtq_used, 1.2 2.7.8; offsets in bytes
-export const USED_FLAGS = 0;
 export const USED_IDX = 2;
 export const USED_RING = 4;
 export const USED_ELEM_BYTES = 8;
@@ -76,4 +74,3 @@ export const availEventOffset = (size: number): number => USED_RING + USED_ELEM_
 export const DESC_ALIGN = 16;
 export const AVAIL_ALIGN = 2;
 export const USED_ALIGN = 4;
-export const QUEUE_SIZE_MAX = 32768;

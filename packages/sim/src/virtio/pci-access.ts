@@ -36,11 +36,7 @@ export class PciAccess {
   reading(offset: number, width: Width): void {
     const window = this.#window(offset, width);
     if (window !== undefined)
-      this.#config?.put(
-        this.#at + CAP_EXTRA,
-        4,
-        this.#target.barRead(window.offset, window.width),
-      );
+      this.#config?.put(this.#at + CAP_EXTRA, 4, this.#target.barRead(window.offset, window.width));
   }
 
   written(offset: number, width: Width): void {
@@ -53,7 +49,8 @@ export class PciAccess {
   /** Where an access to pci_cfg_data goes; undefined for any other access, and for one that a driver must not make. */
   #window(offset: number, width: Width): { offset: number; width: Width } | undefined {
     const data = this.#at + CAP_EXTRA;
-    if (this.#config === undefined || offset + width <= data || offset >= data + 4) return undefined;
+    if (this.#config === undefined || offset + width <= data || offset >= data + 4)
+      return undefined;
     const bar = this.#config.get(this.#at + CAP_BAR, 1);
     const length = this.#config.get(this.#at + CAP_STRUCTURE_LENGTH, 4);
     const at = this.#config.get(this.#at + CAP_OFFSET, 4);

@@ -204,7 +204,10 @@ export class SplitRing implements Virtqueue {
       const flags = this.#words[3] & 0xffff;
       const next = this.#words[3] >>> 16;
       if ((flags & ~DESC_FLAGS_KNOWN) !== 0)
-        throw new QueueError("descriptor-flags", `descriptor ${at} has flags 0x${flags.toString(16)}`);
+        throw new QueueError(
+          "descriptor-flags",
+          `descriptor ${at} has flags 0x${flags.toString(16)}`,
+        );
       if ((flags & DESC_F_INDIRECT) !== 0) this.#walkIndirect(chain, at, flags);
       else this.#addSegment(chain, flags);
       if ((flags & DESC_F_NEXT) === 0) {
@@ -239,11 +242,17 @@ export class SplitRing implements Virtqueue {
       if ((inner & DESC_F_INDIRECT) !== 0)
         throw new QueueError("indirect-nested", `entry ${at} of an indirect table is indirect`);
       if ((inner & ~DESC_FLAGS_KNOWN) !== 0)
-        throw new QueueError("descriptor-flags", `indirect entry ${at} has flags 0x${inner.toString(16)}`);
+        throw new QueueError(
+          "descriptor-flags",
+          `indirect entry ${at} has flags 0x${inner.toString(16)}`,
+        );
       this.#addSegment(chain, inner);
       if ((inner & DESC_F_NEXT) === 0) return;
       if (next >= entries)
-        throw new QueueError("next-out-of-range", `indirect entry ${at} leads to ${next} of ${entries}`);
+        throw new QueueError(
+          "next-out-of-range",
+          `indirect entry ${at} leads to ${next} of ${entries}`,
+        );
       if (this.inOrder && next !== at + 1)
         throw new QueueError("not-in-order", `indirect entry ${at} leads to ${next}`);
       at = next;

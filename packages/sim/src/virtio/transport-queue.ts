@@ -39,27 +39,35 @@ export class TransportQueue implements QueueRegisters {
 
   configurable(what: string): boolean {
     const { featuresOk } = this.#host;
-    if (!featuresOk) this.#broken("queue-before-features-ok", what); // 1.2 3.1.1, step 7
+    if (!featuresOk)
+      this.#broken("queue-before-features-ok", what); // 1.2 3.1.1, step 7
     else if (this.enabled) this.#broken("queue-changed-while-enabled", what); // 1.2 4.1.4.3.2
     return featuresOk && !this.enabled;
   }
 
   resize(value: number): void {
     if (!this.configurable("queue_size")) return;
-    if (value === 0 || (value & (value - 1)) !== 0 || value > this.#sizeMax)
-      return this.#broken("queue-size", `${value} of at most ${this.#sizeMax}`); // 1.2 4.1.4.3.2
+    if (value === 0 || (value & (value - 1)) !== 0 || value > this.#sizeMax) {
+      this.#broken("queue-size", `${value} of at most ${this.#sizeMax}`); // 1.2 4.1.4.3.2
+      return;
+    }
     this.size = value;
   }
 
   enable(value: number): void {
-    if (value !== 1) return this.#broken("queue-enable-value", `${value}`); // 1.2 4.1.4.3.2
+    if (value !== 1) {
+      this.#broken("queue-enable-value", `${value}`); // 1.2 4.1.4.3.2
+      return;
+    }
     if (!this.configurable("queue_enable")) return;
     const [desc = 0, driver = 0, device = 0] = [0, 2, 4].map(
       (i) => this.addresses[i + 1] * 2 ** 32 + this.addresses[i],
     );
     // 1.2 2.7.1
-    if (desc % v.DESC_ALIGN !== 0 || driver % v.AVAIL_ALIGN !== 0 || device % v.USED_ALIGN !== 0)
-      return this.#broken("queue-alignment", `${desc} ${driver} ${device}`);
+    if (desc % v.DESC_ALIGN !== 0 || driver % v.AVAIL_ALIGN !== 0 || device % v.USED_ALIGN !== 0) {
+      this.#broken("queue-alignment", `${desc} ${driver} ${device}`);
+      return;
+    }
     const { dma, faults } = this.#host;
     const ring = new SplitRing(dma, {
       size: this.size,
@@ -77,8 +85,10 @@ export class TransportQueue implements QueueRegisters {
 
   /** 1.2 2.6.1 */
   reset(value: number): void {
-    if (value !== 1 || !this.#host.accepted(v.F_RING_RESET))
-      return this.#broken("queue-reset", `${value} is written`);
+    if (value !== 1 || !this.#host.accepted(v.F_RING_RESET)) {
+      this.#broken("queue-reset", `${value} is written`);
+      return;
+    }
     this.clear();
   }
 

@@ -6,7 +6,12 @@ import type { Faults } from "../faults.js";
 import type { FunctionHost, FunctionModel } from "../function-model.js";
 import type { ConfigSpace } from "../pci/config-space.js";
 import { CAP_ID_VENDOR } from "../pci/registers.js";
-import { COMMON_BYTES, type CommonConfigTarget, commonRegisters, type Register } from "./common-config.js";
+import {
+  COMMON_BYTES,
+  type CommonConfigTarget,
+  commonRegisters,
+  type Register,
+} from "./common-config.js";
 import * as v from "./constants.js";
 import type { VirtioDeviceType, VirtioHost } from "./device-type.js";
 import { PciAccess } from "./pci-access.js";
@@ -77,8 +82,14 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
       classCode,
     };
     for (let index = 0; index < queuesMax; index++)
-      this.#queues.push(new TransportQueue(index, queueSizeMax, queuesMax - 1 - index, this, this.#type));
-    this.#doorbells = new Uint16Array(host.memory, NOTIFY_OFFSET, (queuesMax * NOTIFY_MULTIPLIER) / 2);
+      this.#queues.push(
+        new TransportQueue(index, queueSizeMax, queuesMax - 1 - index, this, this.#type),
+      );
+    this.#doorbells = new Uint16Array(
+      host.memory,
+      NOTIFY_OFFSET,
+      (queuesMax * NOTIFY_MULTIPLIER) / 2,
+    );
     this.#doorbells.fill(NOT_RUNG);
     this.#access = new PciAccess(this, host.log);
     this.#registers = commonRegisters(this);
@@ -110,7 +121,12 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
 
   /** 1.2 4.1.4: one capability for each structure. */
   addCapabilities(config: ConfigSpace, bar: number): void {
-    const add = (type: number, offset: number, bytes: number, capBytes: number = v.CAP_BYTES): number => {
+    const add = (
+      type: number,
+      offset: number,
+      bytes: number,
+      capBytes: number = v.CAP_BYTES,
+    ): number => {
       const at = config.addCapability(CAP_ID_VENDOR, capBytes);
       config.put(at + v.CAP_LENGTH, 1, capBytes);
       config.put(at + v.CAP_CFG_TYPE, 1, type);
@@ -149,15 +165,23 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
   barWrite(offset: number, width: Width, value: number): void {
     this.#pollDoorbells();
     const slot = (offset - NOTIFY_OFFSET) / NOTIFY_MULTIPLIER;
-    if (Number.isInteger(slot) && slot >= 0 && slot < this.queuesMax && width !== 1)
-      return this.#doorbell(slot, value & 0xffff);
+    if (Number.isInteger(slot) && slot >= 0 && slot < this.queuesMax && width !== 1) {
+      this.#doorbell(slot, value & 0xffff);
+      return;
+    }
     const common = this.#registers.get(offset - COMMON_OFFSET);
-    if (common === undefined || common.width !== width)
-      return this.broken("register-access", `a write of ${width} bytes at 0x${offset.toString(16)}`);
-    if (common.write === undefined)
-      return this.broken("read-only-register", `${common.name} is written`);
-    if (this.#staleReads > 0)
-      return this.broken("write-before-reset-done", `${common.name} is written`); // 1.2 4.1.4.3.2
+    if (common === undefined || common.width !== width) {
+      this.broken("register-access", `a write of ${width} bytes at 0x${offset.toString(16)}`);
+      return;
+    }
+    if (common.write === undefined) {
+      this.broken("read-only-register", `${common.name} is written`);
+      return;
+    }
+    if (this.#staleReads > 0) {
+      this.broken("write-before-reset-done", `${common.name} is written`); // 1.2 4.1.4.3.2
+      return;
+    }
     common.write(value);
   }
 
@@ -178,7 +202,10 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
   }
 
   setDriverFeatureWord(select: number, value: number): void {
-    if (this.featuresOk) return this.broken("features-after-ok", "driver_feature is written"); // 1.2 3.1.1
+    if (this.featuresOk) {
+      this.broken("features-after-ok", "driver_feature is written"); // 1.2 3.1.1
+      return;
+    }
     if (select > 1) {
       if (value !== 0) this.broken("feature-not-offered", `feature word ${select} is ${value}`);
       return;
@@ -190,7 +217,9 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
 
   selectedQueue(select: number): TransportQueue | undefined {
     const queue = this.#queues[select];
-    return queue !== undefined && (!this.featuresOk || this.#type.hasQueue(select)) ? queue : undefined;
+    return queue !== undefined && (!this.featuresOk || this.#type.hasQueue(select))
+      ? queue
+      : undefined;
   }
 
   checkVector(value: number): number {
@@ -204,7 +233,8 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
     if (value === 0) {
       this.#staleStatus = this.#status;
       this.#staleReads = this.#status === 0 ? 0 : this.#options.resetReads;
-      return this.#clear();
+      this.#clear();
+      return;
     }
     const before = this.#status;
     const { STATUS_ACKNOWLEDGE: ack, STATUS_DRIVER: driver, STATUS_DRIVER_OK: ok } = v;
@@ -217,7 +247,10 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
       ((added & v.STATUS_FEATURES_OK) !== 0 && (all & driver) === 0) ||
       ((added & ok) !== 0 && !this.featuresOk) ||
       (added & v.STATUS_NEEDS_RESET) !== 0;
-    if (early) return this.broken("status-order", `device_status goes from ${before} to ${value}`);
+    if (early) {
+      this.broken("status-order", `device_status goes from ${before} to ${value}`);
+      return;
+    }
     if ((added & v.STATUS_FEATURES_OK) !== 0 && !this.#featuresAcceptable()) {
       this.log.counters.refusals++;
       this.#status |= added & ~v.STATUS_FEATURES_OK; // 1.2 2.2.2
@@ -231,7 +264,6 @@ export class VirtioPci implements FunctionModel, VirtioHost, CommonConfigTarget 
     this.#staleReads = 0;
     this.#clear();
   }
-
 
   step(): boolean {
     this.#pollDoorbells();

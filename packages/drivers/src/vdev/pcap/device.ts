@@ -1,5 +1,13 @@
 /** net_pcap: receives from a capture file and sends into one, as DPDK's pcap PMD. Lifetime path. */
-import { closeSync, openSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import {
   type EthDevice,
   EXIT_SETUP,
@@ -13,6 +21,7 @@ import { type Capture, loadCapture } from "../pcap-file.js";
 import { PCAP_FILE_HEADER_BYTES, writePcapFileHeader } from "../pcap-write.js";
 import type { PcapRxParams, PcapTxParams } from "./burst.js";
 
+const { O_APPEND, O_CREAT, O_NONBLOCK, O_WRONLY, S_IFREG } = constants;
 const TX_QUEUES_MAX = 128;
 
 export const netPcap: VdevDriver = {
@@ -33,7 +42,7 @@ export const netPcap: VdevDriver = {
         `--vdev ${spec.name}: infinite_rx=1 needs an rx_pcap with at least one frame`,
       );
     }
-    const fd = txPath === undefined ? -1 : createCapture(spec.name, txPath);
+    const fd = txPath === undefined ? -1 : openOutput(spec.name, txPath, rxPath);
     const module = new URL("./burst.js", import.meta.url).href;
     const rx: PcapRxParams = { capture, infinite };
     const tx: PcapTxParams = { fd };
@@ -49,7 +58,9 @@ export const netPcap: VdevDriver = {
       configure: () => undefined,
       rxQueue: () => ({ module, params: rx }),
       txQueue: () => ({ module, params: tx }),
-      start: () => undefined,
+      start() {
+        if (fd >= 0) beginCapture(fd);
+      },
       stop: () => undefined,
       close() {
         if (open) closeSync(fd);
@@ -68,14 +79,18 @@ export function openCapture(path: string): Capture {
   }
 }
 
-/** A new capture file with its header; an old one of that name is replaced, as DPDK does. The fd is the caller's. @throws WeirError */
-export function createCapture(device: string, path: string): number {
+/**
+ * Opens a file to write a capture into, without touching what is in it: see `beginCapture`. The fd is the caller's.
+ *
+ * @param from the file that the same device reads, which cannot be written as well
+ * @throws WeirError
+ */
+export function openOutput(device: string, path: string, from?: string): number {
   let fd: number;
   try {
     // Appending: queues of several lcores write whole records, each with one write(2), and none overwrites another's.
-    fd = openSync(path, "w", 0o644);
-    closeSync(fd);
-    fd = openSync(path, "a", 0o644);
+    // Non-blocking for this call alone: a pipe that nobody reads would hold it up for ever.
+    fd = openSync(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, 0o644);
   } catch (error) {
     const { code = "EIO" } = error as NodeJS.ErrnoException;
     throw new WeirError(
@@ -84,13 +99,38 @@ export function createCapture(device: string, path: string): number {
       EXIT_SETUP,
     );
   }
+  const { dev, ino, ...kind } = fstatSync(fd);
+  const source = from === undefined ? undefined : statSync(from);
+  const why = !(kind.mode & S_IFREG)
+    ? "is not a file, and a reader that pauses would stop the lcore: write a file, or use net_tap for a live view"
+    : source?.dev === dev && source.ino === ino
+      ? "is the file that is read: writing would destroy it; name another"
+      : undefined;
+  if (why === undefined) return fd;
+  closeSync(fd);
+  throw new WeirError("EINVAL", `${device}: tx_pcap=${path} ${why}`, EXIT_SETUP);
+}
+
+/** Empties the file and writes a capture's header, as DPDK replaces an old one. @throws WeirError */
+export function beginCapture(fd: number): void {
   const header = new Uint8Array(PCAP_FILE_HEADER_BYTES);
   writePcapFileHeader(header);
   try {
+    ftruncateSync(fd);
     writeSync(fd, header);
   } catch (error) {
-    closeSync(fd);
     throw asWeirError(error);
+  }
+}
+
+/** A new capture file, opened and begun. The fd is the caller's. @throws WeirError */
+export function createCapture(device: string, path: string, from?: string): number {
+  const fd = openOutput(device, path, from);
+  try {
+    beginCapture(fd);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
   }
   return fd;
 }

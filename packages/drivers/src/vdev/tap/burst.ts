@@ -81,26 +81,23 @@ function tapRx(k: RxConstants): Burst {
   /** Frames at the front of `posted` that may lack slots. */
   let holes = BURST_MAX;
 
-  /** Posts slots until the first `n` frames have all of theirs; returns how many have. */
-  function refill(n: number): number {
-    const end = holes < n ? holes : n;
-    for (let i = 0; i < end * SEGS; i++) {
+  /** Posts slots until every frame has all of its own; returns how many at the front have. */
+  function refill(): number {
+    for (let i = 0; i < holes * SEGS; i++) {
       if (posted[i] !== 0) continue;
       if (cache.get(posted, i, 1, HOLDER) === 0) return Math.floor(i / SEGS);
       positions[i] = posted[i] * STRIDE + HEADROOM;
     }
-    if (end === holes) holes = 0;
-    return n;
+    holes = 0;
+    return BURST_MAX;
   }
 
   return (handles, n) => {
     if (portWords[0] !== 1) return 0;
     const wanted = n < BURST_MAX ? n : BURST_MAX;
-    const ready = holes === 0 ? wanted : refill(wanted);
-    if (ready === 0) {
-      stats[2] = stats[2] + 1;
-      return 0;
-    }
+    const full = holes === 0 ? BURST_MAX : refill();
+    const ready = full < wanted ? full : wanted;
+    if (ready === 0) return 0; // dry: frames wait in the kernel, which counts what it has to drop
     const read = framesRead(FD, u8, positions, SEGS, DATA_ROOM, ready, lengths, status);
     if (read === 0) return 0;
     const word = (LCORE << HOLDER_SHIFT) | clock[0];

@@ -51,7 +51,7 @@ export const netTap: VdevDriver = {
     }
     const persist = numberArgument(spec, "persist", { min: 0, max: 1, fallback: 0 }) === 1;
     const mtu = numberArgument(spec, "mtu", { min: MTU_MIN, max: MTU_MAX, fallback: 0 });
-    const tap = openTap(spec, "iface", spec.args.get("iface") ?? "dtap%d", { mac, mtu, persist });
+    const tap = openTap(spec, "iface", spec.args.get("iface") ?? "dtap%d", { mac, mtu });
     let open = true;
     const params: TapParams = { fd: tap.fd };
     const queue = { module: new URL("./burst.js", import.meta.url).href, params };
@@ -66,7 +66,9 @@ export const netTap: VdevDriver = {
       configure: () => undefined,
       rxQueue: () => queue,
       txQueue: () => queue,
-      start: () => undefined,
+      start() {
+        if (persist) ioctlValue(tap.fd, "TUNSETPERSIST", TUNSETPERSIST, 1);
+      },
       stop: () => undefined,
       close() {
         if (open) closeSync(tap.fd);
@@ -88,8 +90,6 @@ export interface TapOptions {
   readonly mac?: Uint8Array | undefined;
   /** 0: as it is. */
   readonly mtu?: number;
-  /** The interface stays when the fd is closed. */
-  readonly persist?: boolean;
 }
 
 /**
@@ -102,16 +102,19 @@ export function openTap(
   spec: VdevSpec,
   argument: string,
   wanted: string,
-  { mac, mtu = 0, persist = false }: TapOptions,
+  { mac, mtu = 0 }: TapOptions,
 ): Tap {
-  if (wanted.length === 0 || wanted.length >= IFNAMSIZ || /[\s/:]/.test(wanted)) {
+  if (
+    wanted.length === 0 ||
+    Buffer.byteLength(wanted) >= IFNAMSIZ ||
+    /[\s/:]|[^\x20-\x7e]/.test(wanted)
+  ) {
     throw usageError(
-      `--vdev ${spec.name}: ${argument}=${wanted} is not a name for an interface (1 to 15 characters, no space, "/" or ":")`,
+      `--vdev ${spec.name}: ${argument}=${wanted} is not a name for an interface (1 to 15 ASCII characters, no space, "/" or ":")`,
     );
   }
   const { fd, iface } = attach(spec, wanted);
   try {
-    if (persist) ioctlValue(fd, "TUNSETPERSIST", TUNSETPERSIST, 1);
     return { fd, mac: setUp(iface, mac, mtu) };
   } catch (error) {
     closeSync(fd);
@@ -157,7 +160,7 @@ function explainAttach(error: unknown, device: string, iface: string, existed: b
   if (code === "EPERM") {
     return new WeirError(
       code,
-      `${device}: making the tap ${iface} is not permitted: run as root, or let an administrator make it for you with "ip tuntap add dev ${iface} mode tap user $USER"`,
+      `${device}: making the tap ${iface} is not permitted: run as root, or let an administrator make it for you with "ip tuntap add dev ${iface} mode tap user $USER; ip link set ${iface} up"`,
     );
   }
   if (code === "EBUSY")
@@ -192,8 +195,12 @@ function setUp(iface: string, mac: Uint8Array | undefined, mtu: number): Uint8Ar
       ioctlStruct(socket, `SIOCSIFMTU ${mtu}`, SIOCSIFMTU, request);
     }
     ioctlStruct(socket, "SIOCGIFFLAGS", SIOCGIFFLAGS, request);
-    view.setInt16(IFNAMSIZ, view.getInt16(IFNAMSIZ, true) | IFF_UP, true);
-    ioctlStruct(socket, "SIOCSIFFLAGS", SIOCSIFFLAGS, request);
+    const flags = view.getInt16(IFNAMSIZ, true);
+    if ((flags & IFF_UP) === 0) {
+      // Not when it is up already: a user who was given the tap may not change its flags.
+      view.setInt16(IFNAMSIZ, flags | IFF_UP, true);
+      ioctlStruct(socket, "SIOCSIFFLAGS", SIOCSIFFLAGS, request);
+    }
     return actual;
   } finally {
     closeFd(socket);
