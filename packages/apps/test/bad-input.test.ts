@@ -188,6 +188,23 @@ for (const [name, args, code, sentence] of cases) {
   });
 }
 
+test("a command line that is refused costs nothing of a file that it names as output", async (t) => {
+  const keep = join(folder, "keep.pcap");
+  copyFileSync(CAPTURE, keep);
+  const output = ["--vdev", `net_pcap0,tx_pcap=${keep}`];
+  for (const rest of [
+    ["--vdev", "net_tpa1"],
+    ["--", "-p", "0x8"],
+    ["--vdev", `net_pcap1,rx_pcap=${TRUNCATED}`],
+  ]) {
+    t.not((await weir(...L2FWD, ...output, ...rest)).code, 0);
+  }
+  const both = await weir(...L2FWD, "--vdev", `net_pcap0,rx_pcap=${keep},tx_pcap=${keep}`);
+  t.is(both.code, 3);
+  t.regex(both.stderr, /is the file that is read: writing would destroy it/);
+  t.deepEqual(readFileSync(keep), readFileSync(CAPTURE));
+});
+
 test("a second instance with the same file prefix gets one sentence and exit code 3, and works when the first is gone", async (t) => {
   const prefix = ownPrefix();
   const args = ["l2fwd", "--no-huge", "--file-prefix", prefix, ...NULL, "--"];

@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { native } from "@weir/core";
 import test from "ava";
-import { ownPrefix, weir } from "./fixtures/weir.js";
+import { eventually, ownPrefix, startWeir, weir } from "./fixtures/weir.js";
 
 const APP = fileURLToPath(new URL("./fixtures/crashing-app.js", import.meta.url));
 const EXIT_CRASH = 70;
@@ -18,6 +18,10 @@ interface Report {
 function lcores(): string {
   const cpus = native.affinity();
   return `1@${cpus[0]},2@${cpus[1] ?? cpus[0]}`;
+}
+
+function lastLine(stdout: string): Report {
+  return JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as Report;
 }
 
 async function crash(
@@ -37,11 +41,12 @@ async function crash(
     "--how",
     how,
   );
-  return { code, report: JSON.parse(stdout) as Report, stderr };
+  return { code, report: lastLine(stdout), stderr };
 }
 
 for (const [how, reason] of [
   ["throw", /lcore 1 crashed: RangeError: the turn broke/],
+  ["throw with an open timer", /lcore 1 crashed: RangeError: the turn broke/],
   ["exit", /lcore 1 crashed: it called process\.exit\(0\)/],
   ["memory", /lcore 1 crashed: .*memory/],
 ] as const) {
@@ -72,4 +77,50 @@ test("an lcore that never returns from its turn is declared stuck, what it holds
   t.is(report.buffers.held["lcore 1"], IN_HAND);
   const held = Object.values(report.buffers.held).reduce((sum, count) => sum + count, 0);
   t.is(report.buffers.free + held, report.buffers.total);
+});
+
+test("an lcore whose turns are never ready is left behind when the user asks twice", async (t) => {
+  const app = startWeir([
+    "run",
+    APP,
+    "--no-huge",
+    "--in-memory",
+    "--lcores",
+    lcores(),
+    "--vdev",
+    "net_null0",
+    "--",
+    "--how",
+    "never ready",
+  ]);
+  await eventually(() => app.output().includes("set up"), "its first line"); // any moment from here on will do
+  app.child.kill("SIGINT");
+  await new Promise((resolve) => setTimeout(resolve, 300)); // or the kernel makes one signal of the two
+  app.child.kill("SIGINT");
+  const { code, stderr } = await app.ended;
+  t.is(code, EXIT_CRASH);
+  t.regex(stderr, /lcore 1 did not pass a quiescent point within 50 ms/);
+});
+
+test("an application that keeps a timer open ends in good order all the same", async (t) => {
+  const app = startWeir([
+    "run",
+    APP,
+    "--no-huge",
+    "--in-memory",
+    "--lcores",
+    lcores(),
+    "--vdev",
+    "net_null0,no-rx=1",
+    "--",
+    "--how",
+    "nothing, with an open timer",
+  ]);
+  await eventually(() => app.output().includes("set up"), "its first line");
+  app.child.kill("SIGINT");
+  const { code, stdout, stderr } = await app.ended;
+  t.is(stderr, "");
+  t.is(code, 0);
+  const { buffers } = lastLine(stdout);
+  t.is(buffers.free, buffers.total);
 });

@@ -38,13 +38,8 @@ export {
   type Burst,
   type BurstConstants,
   burstConstants,
-  QUEUE_FINISHED,
   type QueueImage,
   type RxQueue,
-  STAT_BYTES,
-  STAT_DROPPED,
-  STAT_ERRORS,
-  STAT_PACKETS,
   type TxQueue,
 } from "./ethdev/queue.js";
 export {

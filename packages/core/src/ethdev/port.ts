@@ -117,7 +117,8 @@ export class Port {
   /** Lets bursts move frames. Opposite: `stop`. Started again only where the device can be: see EthDevice. */
   async start(): Promise<void> {
     const startable =
-      this.#state === "configured" || (this.#state === "stopped" && this.device.restartable === true);
+      this.#state === "configured" ||
+      (this.#state === "stopped" && this.device.restartable === true);
     assert(startable, `start of ${this.name}, which is ${this.#state}`);
     await this.device.start();
     Atomics.store(this.#words, PORT_STATE, PORT_RUNNING);

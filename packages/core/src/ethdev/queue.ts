@@ -107,6 +107,17 @@ export interface BurstConstants {
   readonly STRIDE: number;
   readonly HEADROOM: number;
   readonly DATA_ROOM: number;
+  /** Where the port's state lies in `portWords`, and what it says while frames move. */
+  readonly STATE: number;
+  readonly RUNNING: number;
+  /** Indices into `words`. */
+  readonly FINISHED: number;
+  readonly ERRNO: number;
+  /** Indices into `stats`. */
+  readonly PACKETS: number;
+  readonly BYTES: number;
+  readonly DROPPED: number;
+  readonly ERRORS: number;
 }
 
 export function burstConstants(queue: QueueImage, memory: LcoreMemory): BurstConstants {
@@ -132,6 +143,14 @@ export function burstConstants(queue: QueueImage, memory: LcoreMemory): BurstCon
     STRIDE: SLOT_STRIDE,
     HEADROOM,
     DATA_ROOM,
+    STATE: PORT_STATE,
+    RUNNING: PORT_RUNNING,
+    FINISHED: QUEUE_FINISHED,
+    ERRNO: QUEUE_ERRNO,
+    PACKETS: STAT_PACKETS,
+    BYTES: STAT_BYTES,
+    DROPPED: STAT_DROPPED,
+    ERRORS: STAT_ERRORS,
   };
 }
 

@@ -8,7 +8,7 @@ import type { AppSpec } from "./app.js";
 import { EAL_OPTIONS, type EalOptions, ealHelp, interpretEal } from "./eal-args.js";
 import { importApp } from "./lcore.js";
 import { optionHelp, splitArguments } from "./options.js";
-import { takeRuntimeDir } from "./runtime-dir.js";
+import { type RuntimeDir, takeRuntimeDir } from "./runtime-dir.js";
 import { Session } from "./session.js";
 import { ThreadedExecutor } from "./threaded.js";
 
@@ -52,9 +52,19 @@ export async function runApp(
       EXIT_SETUP,
     );
   }
-  const dir = eal.inMemory ? undefined : takeRuntimeDir(eal.filePrefix);
+  // From here on a signal finds everything that was opened and closes it: a device must never be left as it is.
+  let session: Session | undefined;
+  let early = 0;
+  const onSignal = (): void => {
+    early++;
+    session?.requestStop();
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  let dir: RuntimeDir | undefined;
   try {
-    const session = await Session.open({
+    dir = eal.inMemory ? undefined : takeRuntimeDir(eal.filePrefix);
+    session = await Session.open({
       module,
       vdevs: eal.vdevs,
       drivers: options.drivers,
@@ -65,30 +75,25 @@ export async function runApp(
       appOptions: given.app,
       log,
     });
-    return await runUntilSignal(spec, session);
+    for (let i = 0; i < early; i++) session.requestStop();
+    return await runToTheEnd(spec, session);
   } finally {
     dir?.release();
-  }
-}
-
-async function runUntilSignal(spec: AppSpec<unknown>, session: Session): Promise<number> {
-  const onSignal = (): void => session.requestStop();
-  process.on("SIGINT", onSignal);
-  process.on("SIGTERM", onSignal);
-  try {
-    const { code, status } = await session.run();
-    try {
-      spec.onEnd?.(status);
-    } finally {
-      // A thread that does not return from its turn, or from a system call, keeps the process alive, and process.exit()
-      // would wait for it. Everything is reported: files, pipes and terminals are written synchronously on Linux.
-      if (session.stuck) exitNow(code);
-    }
-    return code;
-  } finally {
     process.off("SIGINT", onSignal);
     process.off("SIGTERM", onSignal);
   }
+}
+
+async function runToTheEnd(spec: AppSpec<unknown>, session: Session): Promise<number> {
+  const { code, status } = await session.run();
+  try {
+    spec.onEnd?.(status);
+  } finally {
+    // A thread that does not return from its turn, or from a system call, keeps the process alive, and process.exit()
+    // would wait for it. Everything is reported: files, pipes and terminals are written synchronously on Linux.
+    if (session.stuck) exitNow(code);
+  }
+  return code;
 }
 
 /** The CPUs of the main lcore, which ctl shares when no other is left. */

@@ -348,7 +348,8 @@ export class Session {
           waiting = false;
         });
         const start = executor.now();
-        const bound = (): number => (this.#force ? FORCED_STUCK_MS : STUCK_MS);
+        const patience = lcore.state === "starting" ? LAUNCH_MS : STUCK_MS;
+        const bound = (): number => (this.#force ? FORCED_STUCK_MS : patience);
         while (waiting && executor.now() - start < bound()) await executor.sleep(1);
         if (!waiting) return;
         this.#stuck.add(lcore.image.lcore);

@@ -25,6 +25,8 @@ import { HEADER_STRIDE, QueueMemory, type QueueWish } from "./queue-memory.js";
 import { FRAME_BYTES_MIN, firstSlotBytes, type SplitParams, slotsFor } from "./split-queue.js";
 import type { ConfigReader, Doorbell, Transport } from "./transport.js";
 
+const RX_MODULE = new URL("./split-rx.js", import.meta.url).href;
+const TX_MODULE = new URL("./split-tx.js", import.meta.url).href;
 /** Entries of a ring where the device allows more. */
 const QUEUE_SIZE = 1024;
 /** The MTU of a device that does not say (5.1.6.3.1). */
@@ -50,6 +52,7 @@ export class VirtioNetDevice implements EthDevice {
   readonly name: string;
   readonly driver = "net_virtio";
   readonly finite = false;
+  readonly restartable = true;
   readonly dma: DmaTarget;
   readonly mac: Uint8Array;
   readonly mtu: number;
@@ -167,11 +170,11 @@ export class VirtioNetDevice implements EthDevice {
   }
 
   rxQueue(queue: number): DeviceQueue {
-    return this.#deviceQueue("./split-rx.js", V.receiveQueue(queue));
+    return this.#deviceQueue(RX_MODULE, V.receiveQueue(queue));
   }
 
   txQueue(queue: number): DeviceQueue {
-    return this.#deviceQueue("./split-tx.js", V.transmitQueue(queue));
+    return this.#deviceQueue(TX_MODULE, V.transmitQueue(queue));
   }
 
   /** 3.1.1, all of it: whatever was before, the device starts from a reset. */
@@ -368,7 +371,7 @@ export class VirtioNetDevice implements EthDevice {
       checksums: has(this.features, V.VIRTIO_NET_F_CSUM),
       frameBytesMax: has(this.features, V.VIRTIO_NET_F_MTU) ? this.mtu + 14 : FRAME_BYTES_MAX,
     };
-    return { module: new URL(module, import.meta.url).href, params };
+    return { module, params };
   }
 }
 

@@ -108,10 +108,7 @@ export const controlQueue = (pairs: number): number => 2 * pairs;
 // ---- Split virtqueue, 2.7 -----------------------------------------------------------------------------------------
 
 export const QUEUE_SIZE_MAX = 32768;
-// Parts, 2.7: bytes for a queue of `size`, and their alignment
-export const DESC_TABLE_ALIGN = 16;
-export const AVAIL_ALIGN = 2;
-export const USED_ALIGN = 4;
+// Parts, 2.7: bytes for a queue of `size`. They are aligned to 16, 2 and 4 bytes at least.
 export const descTableBytes = (size: number): number => 16 * size;
 export const availBytes = (size: number): number => 6 + 2 * size;
 export const usedBytes = (size: number): number => 6 + 8 * size;

@@ -15,8 +15,15 @@ import { attachDoorbell } from "./doorbell.js";
 import {
   AVAIL_FLAGS_IDX,
   AVAIL_RING,
+  DESC_ADDR_HIGH,
+  DESC_ADDR_LOW,
+  DESC_FLAGS_NEXT,
+  DESC_LEN,
   DESC_WORDS,
   NET_HDR_BYTES,
+  NET_HDR_CSUM_START,
+  NET_HDR_FLAGS,
+  NET_HDR_NUM_BUFFERS,
   USED_ELEM_WORDS,
   USED_FLAGS_IDX,
   USED_RING,
@@ -69,6 +76,13 @@ export interface SplitConstants extends BurstConstants {
   readonly HEADER_BYTES: number;
   readonly FRAME_MIN: number;
   readonly DESC_WORDS: number;
+  readonly DESC_LOW: number;
+  readonly DESC_HIGH: number;
+  readonly DESC_LEN: number;
+  readonly DESC_FLAGS: number;
+  readonly HDR_FLAGS: number;
+  readonly HDR_CSUM_START: number;
+  readonly HDR_NUM_BUFFERS: number;
   readonly NEXT: number;
   readonly NO_INTERRUPT: number;
   readonly NO_NOTIFY: number;
@@ -113,6 +127,13 @@ export function splitConstants(queue: QueueImage, memory: LcoreMemory): SplitCon
     HEADER_BYTES: NET_HDR_BYTES,
     FRAME_MIN: FRAME_BYTES_MIN,
     DESC_WORDS,
+    DESC_LOW: DESC_ADDR_LOW,
+    DESC_HIGH: DESC_ADDR_HIGH,
+    DESC_LEN,
+    DESC_FLAGS: DESC_FLAGS_NEXT,
+    HDR_FLAGS: NET_HDR_FLAGS,
+    HDR_CSUM_START: NET_HDR_CSUM_START,
+    HDR_NUM_BUFFERS: NET_HDR_NUM_BUFFERS,
     NEXT: VIRTQ_DESC_F_NEXT,
     NO_INTERRUPT: VIRTQ_AVAIL_F_NO_INTERRUPT,
     NO_NOTIFY: VIRTQ_USED_F_NO_NOTIFY,

@@ -87,6 +87,8 @@ function splitRx(k: RxConstants): Burst {
   const { pieces, starts, lengths, low, high, GRANULE_SHIFT, GRANULE_MASK } = k;
   const { SIZE, MASK, BULK, IN_ORDER, WINDOW, HIGH, MERGEABLE, SLOTS, BUFFERS, SPAN_MAX } = k;
   const { DESC_WORDS, USED_RING, USED_ELEM_WORDS, AVAIL_INDEX, USED_INDEX } = k;
+  const { DESC_LOW, DESC_HIGH, DESC_LEN, DESC_FLAGS, HDR_FLAGS, HDR_CSUM_START, HDR_NUM_BUFFERS } =
+    k;
   const { FIRST, POSTED, HEADER_AT, HEADER_BYTES, FRAME_MIN, STRIDE, HEADROOM, DATA_ROOM } = k;
   const { WRITE, NEXT, NO_INTERRUPT, NO_NOTIFY, CHAINED, FLAGGED, NEEDS_CSUM, DATA_VALID } = k;
   const { FLAG_NEEDS_CSUM, FLAG_CSUM_VALID } = k;
@@ -129,26 +131,26 @@ function splitRx(k: RxConstants): Burst {
     posted.fill(0);
     for (let b = 0; b < BUFFERS; b++) freeHeads[b] = b * SLOTS;
     for (let id = 0; id < SIZE; id++) {
-      desc[id * DESC_WORDS + 1] = HIGH;
+      desc[id * DESC_WORDS + DESC_HIGH] = HIGH;
       setShape(id, id % SLOTS);
     }
   }
 
   /** Length and flags of the descriptor of slot `s` of a buffer. */
   function setShape(id: number, s: number): void {
-    desc[id * DESC_WORDS + 2] = s === 0 ? FIRST : DATA_ROOM;
+    desc[id * DESC_WORDS + DESC_LEN] = s === 0 ? FIRST : DATA_ROOM;
     // 2.7.5.2: with IN_ORDER the next one is the following one, and 0 after the last; without it, it may be.
     const link = s + 1 < SLOTS ? (((id + 1) & MASK) << 16) | NEXT : 0;
-    desc[id * DESC_WORDS + 3] = link | WRITE;
+    desc[id * DESC_WORDS + DESC_FLAGS] = link | WRITE;
   }
 
   function setAddress(id: number, at: number): void {
     if (WINDOW) {
-      desc[id * DESC_WORDS] = at;
+      desc[id * DESC_WORDS + DESC_LOW] = at;
     } else {
       const granule = at >>> GRANULE_SHIFT;
-      desc[id * DESC_WORDS] = low[granule] + (at & GRANULE_MASK);
-      desc[id * DESC_WORDS + 1] = high[granule];
+      desc[id * DESC_WORDS + DESC_LOW] = low[granule] + (at & GRANULE_MASK);
+      desc[id * DESC_WORDS + DESC_HIGH] = high[granule];
     }
   }
 
@@ -291,7 +293,7 @@ function splitRx(k: RxConstants): Burst {
   function spanOf(header: number): number {
     if (length < LENGTH_MIN || length > POSTED) return 0;
     if (!MERGEABLE) return 1;
-    const span = i32[header + 2] >>> 16; // num_buffers
+    const span = i32[header + HDR_NUM_BUFFERS] >>> 16; // num_buffers
     return span <= SPAN_MAX ? span : 0;
   }
 
@@ -375,7 +377,12 @@ function splitRx(k: RxConstants): Burst {
     segments[frame] = count;
     packetLength[frame] = total;
     port[frame] = PORT;
-    return applyHeader(frame, i32[header], i32[header + 1], i32[header + 2]);
+    return applyHeader(
+      frame,
+      i32[header + HDR_FLAGS],
+      i32[header + HDR_CSUM_START],
+      i32[header + HDR_NUM_BUFFERS],
+    );
   }
 
   return (handles, n) => {
@@ -411,8 +418,8 @@ function splitRx(k: RxConstants): Burst {
         const handle = posted[id];
         const start = Math.imul(handle, STRIDE) + HEADER_AT;
         const header = start >>> 2;
-        if (handle === 0 || (i32[header] & 0xffff) !== 0) break;
-        if (MERGEABLE && i32[header + 2] >>> 16 !== 1) break;
+        if (handle === 0 || (i32[header + HDR_FLAGS] & 0xffff) !== 0) break;
+        if (MERGEABLE && i32[header + HDR_NUM_BUFFERS] >>> 16 !== 1) break;
         posted[id] = 0;
         if (!IN_ORDER) freeHeads[(fromHead + count) & MASK] = id;
         ledger[handle] = word;

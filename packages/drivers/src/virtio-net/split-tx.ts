@@ -65,6 +65,8 @@ function splitTx(k: TxConstants): Burst {
   const { SIZE, MASK, IN_ORDER, REAP_AT, CHECKSUMS, HEADERS, HEADER_STRIDE, HEADER_BYTES } = k;
   const { LCORE, HOLDER, HOLDER_SHIFT, HOLDER_MASK, STRIDE, FRAME_MIN, FRAME_MAX } = k;
   const { DESC_WORDS, USED_RING, USED_ELEM_WORDS, AVAIL_INDEX, USED_INDEX, SEGMENTS_LIMIT } = k;
+  const { DESC_LOW, DESC_HIGH, DESC_LEN, DESC_FLAGS, HDR_FLAGS, HDR_CSUM_START, HDR_NUM_BUFFERS } =
+    k;
   const { NEXT, NO_INTERRUPT, NO_NOTIFY, NEEDS_CSUM, FLAG_NEEDS_CSUM } = k;
   const { CHAINED, FLAGGED, SHAPE_MASK } = k;
   const { position, dataLength, next, kind, flags, csumStart, csumOffset, ledger } = k.table;
@@ -103,17 +105,17 @@ function splitTx(k: TxConstants): Burst {
     extra.fill(0);
     for (let id = 0; id < SIZE; id++) {
       freeIds[id] = id;
-      desc[id * DESC_WORDS + 1] = HIGH;
+      desc[id * DESC_WORDS + DESC_HIGH] = HIGH;
     }
   }
 
   function setAddress(id: number, at: number): void {
     if (WINDOW) {
-      desc[id * DESC_WORDS] = at;
+      desc[id * DESC_WORDS + DESC_LOW] = at;
     } else {
       const granule = at >>> GRANULE_SHIFT;
-      desc[id * DESC_WORDS] = low[granule] + (at & GRANULE_MASK);
-      desc[id * DESC_WORDS + 1] = high[granule];
+      desc[id * DESC_WORDS + DESC_LOW] = low[granule] + (at & GRANULE_MASK);
+      desc[id * DESC_WORDS + DESC_HIGH] = high[granule];
     }
   }
 
@@ -245,18 +247,18 @@ function splitTx(k: TxConstants): Burst {
     const header = inFront ? start : HEADERS + first * HEADER_STRIDE;
     fillHeader(handle, header >>> 2, bytes);
     setAddress(first, header);
-    desc[first * DESC_WORDS + 2] = HEADER_BYTES + (inFront ? dataLength[handle] : 0);
+    desc[first * DESC_WORDS + DESC_LEN] = HEADER_BYTES + (inFront ? dataLength[handle] : 0);
     let last = first;
     for (let s = inFront ? next[handle] : handle; s !== 0; s = next[s]) {
       if (dataLength[s] === 0) continue;
       const id = nextId();
       follows[last] = id;
-      desc[last * DESC_WORDS + 3] = (id << 16) | NEXT;
+      desc[last * DESC_WORDS + DESC_FLAGS] = (id << 16) | NEXT;
       setAddress(id, position[s]);
-      desc[id * DESC_WORDS + 2] = dataLength[s];
+      desc[id * DESC_WORDS + DESC_LEN] = dataLength[s];
       last = id;
     }
-    desc[last * DESC_WORDS + 3] = 0;
+    desc[last * DESC_WORDS + DESC_FLAGS] = 0;
     held[first] = handle;
     extra[first] = wanted - 1;
     free -= wanted;
@@ -281,9 +283,9 @@ function splitTx(k: TxConstants): Burst {
         memory.settleChecksum(handle);
       }
     }
-    i32[at] = w0;
-    i32[at + 1] = w1;
-    i32[at + 2] = w2;
+    i32[at + HDR_FLAGS] = w0;
+    i32[at + HDR_CSUM_START] = w1;
+    i32[at + HDR_NUM_BUFFERS] = w2;
   }
 
   return (handles, n) => {
@@ -310,13 +312,13 @@ function splitTx(k: TxConstants): Burst {
         if (at < Math.imul(handle, STRIDE) || (at & 3) !== 0) break;
         const header = at >>> 2;
         // Compared first: a frame that was made here, or sent before, leaves its line clean.
-        if (i32[header] !== 0) i32[header] = 0;
-        if (i32[header + 1] !== 0) i32[header + 1] = 0;
-        if (i32[header + 2] !== 0) i32[header + 2] = 0;
+        if (i32[header + HDR_FLAGS] !== 0) i32[header + HDR_FLAGS] = 0;
+        if (i32[header + HDR_CSUM_START] !== 0) i32[header + HDR_CSUM_START] = 0;
+        if (i32[header + HDR_NUM_BUFFERS] !== 0) i32[header + HDR_NUM_BUFFERS] = 0;
         const id = IN_ORDER ? (fromId + count) & MASK : freeIds[(fromId + count) & MASK];
         setAddress(id, at);
-        desc[id * DESC_WORDS + 2] = size + HEADER_BYTES;
-        desc[id * DESC_WORDS + 3] = 0;
+        desc[id * DESC_WORDS + DESC_LEN] = size + HEADER_BYTES;
+        desc[id * DESC_WORDS + DESC_FLAGS] = 0;
         held[id] = handle;
         ledger[handle] = word;
         bytes += size;

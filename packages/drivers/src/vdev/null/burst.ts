@@ -45,6 +45,7 @@ function constants(queue: QueueImage, memory: LcoreMemory): NullConstants {
 
 /** Template: see specialise.ts. */
 function nullRx(k: NullConstants): Burst {
+  const { STATE, RUNNING, PACKETS, BYTES, DROPPED } = k;
   const {
     cache,
     u8,
@@ -60,8 +61,8 @@ function nullRx(k: NullConstants): Burst {
     RECEIVES,
   } = k;
   const { position, dataLength, packetLength, port } = k.table;
-  return (handles, n) => {
-    if (portWords[0] !== 1 || !RECEIVES) return 0;
+  return function nullRxBurst(handles, n) {
+    if (portWords[STATE] !== RUNNING || !RECEIVES) return 0;
     const got = cache.get(handles, 0, n, LCORE);
     for (let i = 0; i < got; i++) {
       const handle = handles[i];
@@ -72,19 +73,20 @@ function nullRx(k: NullConstants): Burst {
       port[handle] = PORT;
       if (COPY) for (let b = 0; b < SIZE; b++) u8[at + b] = dummy[b];
     }
-    stats[0] = stats[0] + got;
-    stats[1] = stats[1] + got * SIZE;
-    if (got < n) stats[2] = stats[2] + n - got;
+    stats[PACKETS] = stats[PACKETS] + got;
+    stats[BYTES] = stats[BYTES] + got * SIZE;
+    if (got < n) stats[DROPPED] = stats[DROPPED] + n - got;
     return got;
   };
 }
 
 /** Template: see specialise.ts. */
 function nullTx(k: NullConstants): Burst {
+  const { STATE, RUNNING, PACKETS, BYTES } = k;
   const { cache, u8, portWords, stats, dummy, LCORE, COPY } = k;
   const { position, dataLength, packetLength } = k.table;
-  return (handles, n) => {
-    if (portWords[0] !== 1) return 0;
+  return function nullTxBurst(handles, n) {
+    if (portWords[STATE] !== RUNNING) return 0;
     let bytes = 0;
     for (let i = 0; i < n; i++) {
       const handle = handles[i];
@@ -96,8 +98,8 @@ function nullTx(k: NullConstants): Burst {
       }
     }
     cache.put(handles, 0, n, LCORE);
-    stats[0] = stats[0] + n;
-    stats[1] = stats[1] + bytes;
+    stats[PACKETS] = stats[PACKETS] + n;
+    stats[BYTES] = stats[BYTES] + bytes;
     return n;
   };
 }

@@ -56,19 +56,20 @@ export function attachRx(queue: QueueImage, memory: LcoreMemory): Burst {
 
 /** Template: see specialise.ts. */
 function pcapRx(k: RxConstants): Burst {
+  const { STATE, RUNNING, FINISHED, PACKETS, BYTES } = k;
   const { cache, u8, portWords, words, stats, capture, offsets, lengths, pieces } = k;
   const { PORT, LCORE, STRIDE, HEADROOM, DATA_ROOM, CHAINED, FRAMES, INFINITE } = k;
   const { position, dataLength, packetLength, next, segments, kind, port } = k.table;
   let at = 0;
 
-  return (handles, n) => {
-    if (portWords[0] !== 1) return 0;
+  return function pcapRxBurst(handles, n) {
+    if (portWords[STATE] !== RUNNING) return 0;
     let count = 0;
     let bytes = 0;
     while (count < n) {
       if (at === FRAMES) {
         if (!INFINITE) {
-          if (count === 0) words[0] = 1; // finished: everything was handed over by an earlier burst
+          if (count === 0) words[FINISHED] = 1; // finished: everything was handed over by an earlier burst
           break;
         }
         at = 0;
@@ -102,8 +103,8 @@ function pcapRx(k: RxConstants): Burst {
       bytes += length;
       at++;
     }
-    stats[0] = stats[0] + count;
-    stats[1] = stats[1] + bytes;
+    stats[PACKETS] = stats[PACKETS] + count;
+    stats[BYTES] = stats[BYTES] + bytes;
     return count;
   };
 }
@@ -139,14 +140,15 @@ export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
 
 /** Template: see specialise.ts. */
 function pcapTx(k: TxConstants): Burst {
+  const { STATE, RUNNING, ERRNO, PACKETS, BYTES } = k;
   const { cache, memory, u8, portWords, words, stats, stage, status, bytesWrite } = k;
   const { writeRecordHeader, LCORE, HOLDER_SHIFT, HOLDER_MASK, FLAGGED } = k;
   const { FD, BURST_MAX, RECORD_HEADER, clockOrigin } = k;
   const { position, dataLength, packetLength, next, kind, ledger } = k.table;
   const MINE = LCORE << HOLDER_SHIFT;
 
-  return (handles, n) => {
-    if (portWords[0] !== 1 || words[1] !== 0) return 0;
+  return function pcapTxBurst(handles, n) {
+    if (portWords[STATE] !== RUNNING || words[ERRNO] !== 0) return 0;
     let count = n < BURST_MAX ? n : BURST_MAX;
     const now = clockOrigin + performance.now();
     const seconds = Math.floor(now / 1000);
@@ -175,12 +177,12 @@ function pcapTx(k: TxConstants): Burst {
     }
     if (FD >= 0 && bytesWrite(FD, stage, 0, to, status) < to) {
       // A record was cut: the file ends here, and so does the queue. ctl says so at the end.
-      words[1] = status[0];
+      words[ERRNO] = status[0];
       return 0;
     }
     cache.put(handles, 0, count, LCORE);
-    stats[0] = stats[0] + good;
-    stats[1] = stats[1] + bytes;
+    stats[PACKETS] = stats[PACKETS] + good;
+    stats[BYTES] = stats[BYTES] + bytes;
     return count;
   };
 }

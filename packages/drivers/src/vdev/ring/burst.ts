@@ -25,10 +25,11 @@ export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
 
 /** Template: see specialise.ts. */
 function ringRx(k: BurstConstants & { readonly ring: SpscConsumer }): Burst {
+  const { STATE, RUNNING, PACKETS, BYTES } = k;
   const { ring, memory, portWords, stats, clock, row, PORT, LCORE, HOLDER_SHIFT, CHAINED } = k;
   const { ledger, kind, packetLength, port } = k.table;
-  return (handles, n) => {
-    if (portWords[0] !== 1) return 0;
+  return function ringRxBurst(handles, n) {
+    if (portWords[STATE] !== RUNNING) return 0;
     const ready = ring.ready(n);
     if (ready === 0) return 0;
     const word = (LCORE << HOLDER_SHIFT) | clock[0];
@@ -57,14 +58,15 @@ function ringRx(k: BurstConstants & { readonly ring: SpscConsumer }): Burst {
     row[from] = row[from] - run;
     row[LCORE] = row[LCORE] + run;
     ring.release();
-    stats[0] = stats[0] + ready;
-    stats[1] = stats[1] + bytes;
+    stats[PACKETS] = stats[PACKETS] + ready;
+    stats[BYTES] = stats[BYTES] + bytes;
     return ready;
   };
 }
 
 /** Template: see specialise.ts. */
 function ringTx(k: BurstConstants & { readonly ring: SpscProducer }): Burst {
+  const { STATE, RUNNING, PACKETS, BYTES, ERRORS } = k;
   const {
     ring,
     memory,
@@ -80,8 +82,8 @@ function ringTx(k: BurstConstants & { readonly ring: SpscProducer }): Burst {
   } = k;
   const { ledger, kind, packetLength } = k.table;
   const MINE = LCORE << HOLDER_SHIFT;
-  return (handles, n) => {
-    if (portWords[0] !== 1) return 0;
+  return function ringTxBurst(handles, n) {
+    if (portWords[STATE] !== RUNNING) return 0;
     const room = ring.room(n);
     if (room === 0) return 0;
     const word = (HOLDER << HOLDER_SHIFT) | clock[0];
@@ -104,9 +106,9 @@ function ringTx(k: BurstConstants & { readonly ring: SpscProducer }): Burst {
     ring.publish();
     row[LCORE] = row[LCORE] - plain;
     row[HOLDER] = row[HOLDER] + plain;
-    stats[0] = stats[0] + room - refused;
-    stats[1] = stats[1] + bytes;
-    if (refused > 0) stats[3] = stats[3] + refused;
+    stats[PACKETS] = stats[PACKETS] + room - refused;
+    stats[BYTES] = stats[BYTES] + bytes;
+    if (refused > 0) stats[ERRORS] = stats[ERRORS] + refused;
     return room;
   };
 }

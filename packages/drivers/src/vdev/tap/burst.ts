@@ -51,6 +51,7 @@ export function attachRx(queue: QueueImage, memory: LcoreMemory): Burst {
 
 /** Template: see specialise.ts. */
 function tapRx(k: RxConstants): Burst {
+  const { STATE, RUNNING, PACKETS, BYTES, ERRORS } = k;
   const {
     cache,
     portWords,
@@ -92,8 +93,8 @@ function tapRx(k: RxConstants): Burst {
     return BURST_MAX;
   }
 
-  return (handles, n) => {
-    if (portWords[0] !== 1) return 0;
+  return function tapRxBurst(handles, n) {
+    if (portWords[STATE] !== RUNNING) return 0;
     const wanted = n < BURST_MAX ? n : BURST_MAX;
     const full = holes === 0 ? BURST_MAX : refill();
     const ready = full < wanted ? full : wanted;
@@ -107,7 +108,7 @@ function tapRx(k: RxConstants): Burst {
     for (let i = 0; i < read; i++) {
       const length = lengths[i];
       if (length >= SEGS * DATA_ROOM) {
-        stats[3] = stats[3] + 1; // cut by the kernel: its slots stay posted
+        stats[ERRORS] = stats[ERRORS] + 1; // cut by the kernel: its slots stay posted
         continue;
       }
       const used = Math.ceil(length / DATA_ROOM);
@@ -135,8 +136,8 @@ function tapRx(k: RxConstants): Burst {
     if (holes < read) holes = read;
     row[HOLDER] = row[HOLDER] - moved;
     row[LCORE] = row[LCORE] + moved;
-    stats[0] = stats[0] + count;
-    stats[1] = stats[1] + bytes;
+    stats[PACKETS] = stats[PACKETS] + count;
+    stats[BYTES] = stats[BYTES] + bytes;
     return count;
   };
 }
@@ -177,6 +178,7 @@ export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
 
 /** Template: see specialise.ts. */
 function tapTx(k: TxConstants): Burst {
+  const { STATE, RUNNING, PACKETS, BYTES, ERRORS } = k;
   const { cache, u8, portWords, stats, memory, framesWrite, positions, lengths, counts, status } =
     k;
   const { FD, BURST_MAX, LCORE, HOLDER_SHIFT, HOLDER_MASK, SEGS_LIMIT, EINVAL, EMSGSIZE } = k;
@@ -184,8 +186,8 @@ function tapTx(k: TxConstants): Burst {
   const { position, dataLength, packetLength, next, kind, ledger } = k.table;
   const MINE = LCORE << HOLDER_SHIFT;
 
-  return (handles, n) => {
-    if (portWords[0] !== 1) return 0;
+  return function tapTxBurst(handles, n) {
+    if (portWords[STATE] !== RUNNING) return 0;
     const wanted = n < BURST_MAX ? n : BURST_MAX;
     let staged = 0;
     let flat = 0;
@@ -206,7 +208,7 @@ function tapTx(k: TxConstants): Burst {
       if (wanted > 0) {
         // Not the sender's: `moveFrame` counts it; it is left to whoever holds it.
         memory.moveFrame(handles[0], LCORE, LCORE);
-        stats[3] = stats[3] + 1;
+        stats[ERRORS] = stats[ERRORS] + 1;
         return 1;
       }
       return 0;
@@ -214,11 +216,11 @@ function tapTx(k: TxConstants): Burst {
     let taken = framesWrite(FD, u8, positions, lengths, counts, staged, status);
     let bytes = 0;
     for (let i = 0; i < taken; i++) bytes += packetLength[handles[i]];
-    stats[0] = stats[0] + taken;
-    stats[1] = stats[1] + bytes;
+    stats[PACKETS] = stats[PACKETS] + taken;
+    stats[BYTES] = stats[BYTES] + bytes;
     if (taken < staged && (status[0] === EINVAL || status[0] === EMSGSIZE)) {
       taken++; // a frame that this interface cannot carry: it is freed, and does not stop those behind it
-      stats[3] = stats[3] + 1;
+      stats[ERRORS] = stats[ERRORS] + 1;
     }
     cache.put(handles, 0, taken, LCORE);
     return taken;
