@@ -99,8 +99,14 @@ function probe(spec: VdevSpec, env: ProbeEnv, drivers: readonly PciDriver[]): Et
       const known = drivers.map(({ name }) => name).join(", ") || "none";
       throw usageError(`--vdev ${spec.name}: no driver for model=${model}; there are ${known}`);
     }
-    const device = driver.probe(fn, spec);
-    return backend.kind === "capture" && !backend.infinite ? finite(device, fn) : device;
+    const device: Mutable<EthDevice> = driver.probe(fn, spec);
+    device.simulated = true;
+    if (backend.kind === "capture" && !backend.infinite) {
+      // The card's queues cannot know that what is behind it has ended: the card's owner does.
+      device.finite = true;
+      device.exhausted = () => !fn.alive || fn.report.finished || fn.report.dead;
+    }
+    return device;
   } catch (error) {
     fn.close();
     throw error;
@@ -200,26 +206,4 @@ function openBackend(spec: VdevSpec, mtu: number): { backend: BackendSpec; close
   };
 }
 
-/** A card with a capture behind it that ends: its driver cannot know. A card that is gone has come to its end, too. */
-function finite(device: EthDevice, fn: SimFunction): EthDevice {
-  const { name, driver, mac, rxQueuesMax, txQueuesMax, queueLimitReason, dma } = device;
-  const linkUp = device.linkUp?.bind(device);
-  return {
-    name,
-    driver,
-    mac,
-    rxQueuesMax,
-    txQueuesMax,
-    ...(queueLimitReason === undefined ? {} : { queueLimitReason }),
-    ...(dma === undefined ? {} : { dma }),
-    ...(linkUp === undefined ? {} : { linkUp }),
-    finite: true,
-    exhausted: () => !fn.alive || fn.report.finished || fn.report.dead,
-    configure: (queues, host) => device.configure(queues, host),
-    rxQueue: (queue) => device.rxQueue(queue),
-    txQueue: (queue) => device.txQueue(queue),
-    start: () => device.start(),
-    stop: () => device.stop(),
-    close: () => device.close(),
-  };
-}
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };

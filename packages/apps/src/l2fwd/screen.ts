@@ -38,7 +38,9 @@ export class Screen {
     const rows = ["Port statistics ===================================="];
     for (const port of status.ports) {
       rows.push(`Statistics for port ${port.port} -------------------------------`);
-      rows.push(`  ${port.name} (${port.driver}), ${port.state}`);
+      rows.push(
+        `  ${port.name} (${port.driver}${port.simulated ? ", simulated" : ""}), ${port.state}`,
+      );
       rows.push(...figures(port), row("Frames per second sent", this.#rate(status, port.port)));
     }
     const sum = (key: "rx" | "tx" | "dropped"): number =>
@@ -58,7 +60,10 @@ export class Screen {
 
   #line(status: Status): string {
     const ports = status.ports
-      .map(({ port, rx, tx, dropped }) => `port ${port} rx ${rx} tx ${tx} dropped ${dropped}`)
+      .map(
+        ({ port, simulated, rx, tx, dropped }) =>
+          `${simulated ? "simulated " : ""}port ${port} rx ${rx} tx ${tx} dropped ${dropped}`,
+      )
       .join("  ");
     const { free, total } = status.buffers;
     return `${status.elapsedSeconds.toFixed(1)} s  ${ports}  in flight ${total - free} of ${total}`;

@@ -30,8 +30,8 @@ export class Report {
     }
     const { buffers, elapsedSeconds } = status;
     const lines = status.ports.map(
-      ({ port, name, tx, txBytes, rx, rxBytes }) =>
-        `port ${port} ${name}: sent ${tx} frames (${txBytes} bytes), received ${rx} (${rxBytes} bytes)`,
+      ({ port, name, simulated, tx, txBytes, rx, rxBytes }) =>
+        `port ${port} ${name}${simulated ? " (simulated)" : ""}: sent ${tx} frames (${txBytes} bytes), received ${rx} (${rxBytes} bytes)`,
     );
     process.stdout.write(
       `${lines.join("\n")}\n${rates(status, undefined)} over ${elapsedSeconds.toFixed(1)} s\n`,

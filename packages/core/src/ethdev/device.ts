@@ -31,6 +31,8 @@ export interface EthDevice {
   /** The parts of a queue's image that the driver decides. After `configure`. */
   rxQueue(queue: number): DeviceQueue;
   txQueue(queue: number): DeviceQueue;
+  /** It stands for hardware: what it carries in a second says nothing of any card. */
+  readonly simulated?: boolean;
   /** It can be started again after a stop: its queues keep nothing of what was taken back from them. */
   readonly restartable?: boolean;
   /** Called on ctl before the lcores run, and awaited: a device may have to be told things that it takes its time for. */

@@ -75,6 +75,8 @@ export interface PortStatus {
   readonly port: number;
   readonly name: string;
   readonly driver: string;
+  /** Its figures say nothing of any card. */
+  readonly simulated: boolean;
   readonly state: PortState;
   readonly rx: number;
   readonly tx: number;

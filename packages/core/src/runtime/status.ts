@@ -10,6 +10,7 @@ export function portStatus(port: Port): PortStatus {
     port: port.id,
     name: port.name,
     driver: port.device.driver,
+    simulated: port.device.simulated === true,
     state: port.state,
     rx,
     tx,

@@ -59,6 +59,7 @@ export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
 
 /** Template: see specialise.ts. */
 function splitTx(k: TxConstants): Burst {
+  const { STATE, RUNNING, PACKETS, BYTES, ERRORS } = k;
   const { memory, cache, portWords, epochWord, stats, clock, row, u8, i32 } = k;
   const { desc, avail, availRing, used, ring, held, extra, follows, freeIds, done } = k;
   const { low, high, GRANULE_SHIFT, GRANULE_MASK, WINDOW, HIGH } = k;
@@ -137,7 +138,7 @@ function splitTx(k: TxConstants): Burst {
     const index = Atomics.load(used, USED_INDEX) >>> 16;
     const pending = (index - seen) & 0xffff;
     if (pending > inFlight) {
-      stats[3] = stats[3] + 1; // more than it was given: start over from where it says it is
+      stats[ERRORS] = stats[ERRORS] + 1; // more than it was given: start over from where it says it is
       seen = index;
       adrift = true;
       return;
@@ -151,7 +152,7 @@ function splitTx(k: TxConstants): Burst {
       const id = believed ? used[USED_RING + ((from + i) & MASK) * USED_ELEM_WORDS] : end & MASK;
       const handle = (id & ~MASK) === 0 ? held[id] : 0;
       if (handle === 0) {
-        stats[3] = stats[3] + 1;
+        stats[ERRORS] = stats[ERRORS] + 1;
         continue;
       }
       if (IN_ORDER && id !== (end & MASK)) {
@@ -229,7 +230,7 @@ function splitTx(k: TxConstants): Burst {
     const tooLong = bytes > FRAME_MAX && bytes > FRAME_MAX + tagBytes(handle);
     if (!(bytes >= FRAME_MIN) || tooLong || wanted > SIZE) {
       // What this device cannot carry is freed, and does not stop those behind it. `put` counts what is not the sender's.
-      stats[3] = stats[3] + 1;
+      stats[ERRORS] = stats[ERRORS] + 1;
       one[0] = handle;
       cache.put(one, 0, 1, LCORE);
       return 1;
@@ -239,7 +240,7 @@ function splitTx(k: TxConstants): Burst {
       if (wanted > free) return 0;
     }
     if (!memory.moveFrame(handle, LCORE, HOLDER)) {
-      stats[3] = stats[3] + 1; // not the sender's: it is left to whoever holds it
+      stats[ERRORS] = stats[ERRORS] + 1; // not the sender's: it is left to whoever holds it
       return 1;
     }
     sentBytes = bytes;
@@ -288,8 +289,8 @@ function splitTx(k: TxConstants): Burst {
     i32[at + HDR_NUM_BUFFERS] = w2;
   }
 
-  return (handles, n) => {
-    if (portWords[0] !== 1) return 0;
+  return function splitTxBurst(handles, n) {
+    if (portWords[STATE] !== RUNNING) return 0;
     if (epochWord[0] !== epoch) begin();
     if (SIZE - free >= REAP_AT || free < n) reap();
     const word = (HOLDER << HOLDER_SHIFT) | clock[0];
@@ -340,8 +341,8 @@ function splitTx(k: TxConstants): Burst {
     if (sent > 0) {
       row[LCORE] = row[LCORE] - plain;
       row[HOLDER] = row[HOLDER] + plain;
-      stats[0] = stats[0] + sent;
-      stats[1] = stats[1] + bytes;
+      stats[PACKETS] = stats[PACKETS] + sent;
+      stats[BYTES] = stats[BYTES] + bytes;
       // Publishes. The store is an xchg: it orders headers, descriptors and entries before the index, as the device's
       // read of the index before its read of them expects (2.7.13.3.1), and the index before the load of the flags
       // (2.7.13.4.1).
