@@ -14,7 +14,9 @@ export function specialise<K, F>(template: (constants: K) => F, constants: K, na
   instances += 1;
   // The name must differ each time: V8 caches what it compiled by source text, and a hit would share the feedback
   // of the earlier instance, which is all that this function exists to avoid.
-  const source = `"use strict"; return (${template.toString()});\n//# sourceURL=weir:${name}#${instances}`;
+  // V8 takes no source URL with a space in it.
+  const url = `weir:${name.replaceAll(" ", "-")}#${instances}`;
+  const source = `"use strict"; return (${template.toString()});\n//# sourceURL=${url}`;
   const instantiate = new Function(source)() as (constants: K) => F;
   return instantiate(constants);
 }

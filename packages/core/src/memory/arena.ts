@@ -126,6 +126,10 @@ export class Arena {
    * @throws WeirError ENOMEM
    */
   commitBytes(bytes: number): Chunk {
+    assert(
+      !this.#closed && bytes > 0,
+      `${bytes} bytes committed in ${this.#closed ? "a closed" : "an"} arena`,
+    );
     const whole = roundUp(bytes, GRANULE_BYTES);
     const range = this.#free.find((free) => free.bytes >= whole);
     if (range === undefined) throw this.#full(`${whole} more bytes`);
