@@ -1,6 +1,6 @@
 /** virtio-net on simulated cards, in the test's thread: frames of every shape through rings of every shape. */
-import test from "ava";
-import { NARROW, SEED, SimRig } from "./fixtures/sim-rig.js";
+import test, { type ExecutionContext } from "ava";
+import { ALWAYS_NARROW, NARROW, SEED, SimRig, WIDE } from "./fixtures/sim-rig.js";
 
 const ROUNDS = 150;
 /** As l2fwd's: more in a burst than the shortest rings have entries. */
@@ -19,7 +19,7 @@ function variants(): Variant[] {
   for (const queueSize of [4, 8, 64, 256])
     for (const mrgRxbuf of [true, false])
       for (const inOrder of [true, false])
-        for (const narrow of [true, false])
+        for (const narrow of ALWAYS_NARROW ? [true] : [true, false])
           for (const mtu of queueSize < 8 ? [1500] : [1500, 9000])
             all.push({ queueSize, mrgRxbuf, inOrder, narrow, mtu });
   return all;
@@ -28,15 +28,20 @@ function variants(): Variant[] {
 for (const variant of variants()) {
   const { queueSize, mrgRxbuf, inOrder, narrow, mtu } = variant;
   const name = `${queueSize} entries, ${mrgRxbuf ? "mergeable" : "whole buffers"}, ${inOrder ? "in order" : "any order"}, ${narrow ? "table" : "window"}, MTU ${mtu}`;
-  test(`every frame comes back whole and in order: ${name}`, async (t) => {
+  test(`every frame comes back whole and in order, and the run replays byte for byte: ${name}`, async (t) => {
     t.log(`seed ${SEED}`);
+    const first = await play(t);
+    t.is(await play(t), first);
+  });
+
+  const play = async (t: ExecutionContext): Promise<string> => {
     const rig = new SimRig(SEED);
     const { random, frames } = rig;
     const card = await rig.open({
       name: "net_sim0",
       backend: { kind: "loop" },
       net: { queueSize, mrgRxbuf, inOrder, mtu },
-      ...(narrow ? { ranges: NARROW } : {}),
+      ranges: narrow ? NARROW : WIDE,
     });
     t.is(card.port.space.translation.kind, narrow ? "table" : "window");
     t.is(card.device.mtu, mtu);
@@ -57,8 +62,8 @@ for (const variant of variants()) {
     t.true(received.every((bytes, i) => Buffer.compare(bytes, sent[i]) === 0));
     t.is(frames.next(0), 0);
     t.like(card.port.stats(), { rxErrors: 0, txErrors: 0, rxNoBuffer: 0 });
-    rig.finish(t, name);
-  });
+    return rig.finish(t, name);
+  };
 }
 
 /** The bytes as a frame made in one of the ways that applications make them. */

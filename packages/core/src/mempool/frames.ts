@@ -225,13 +225,16 @@ function framesTemplate(k: FramesConstants): Frames {
     else csumStart[handle] = csumStart[handle] + n;
   }
 
+  /** Not somebody else's: that one may be giving it back at this moment, and its shape is not ours to change. */
+  function mayClone(handle: number): boolean {
+    if (isMine(handle)) return true;
+    faults[FOREIGN_CLONE] = faults[FOREIGN_CLONE] + 1;
+    return false;
+  }
+
   /** A clone of `count` bytes from `offset` of one segment. */
   function indirect(segment: number, offset: number, count: number): number {
-    if (!isMine(segment)) {
-      // Somebody else may be giving it back at this moment: its shape is not ours to change.
-      faults[FOREIGN_CLONE] = faults[FOREIGN_CLONE] + 1;
-      return 0;
-    }
+    if (!mayClone(segment)) return 0;
     const handle = alloc();
     if (handle === 0) return 0;
     const root = base[segment] === 0 ? segment : base[segment];
@@ -248,6 +251,7 @@ function framesTemplate(k: FramesConstants): Frames {
 
   function fragment(handle: number, offset: number, count: number): number {
     if (!(offset >= 0 && count > 0 && offset + count <= packetLength[handle])) return 0;
+    if (!mayClone(handle)) return 0;
     settle(handle); // while its bytes are still shown by one frame alone
     let skip = offset;
     let left = count;
