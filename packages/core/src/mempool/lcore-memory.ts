@@ -69,7 +69,7 @@ export interface LcoreMemory {
    * Makes a frame whole before it goes where nobody completes checksums: what FLAG_NEEDS_CSUM left open is computed, and
    * the flags are cleared. The caller holds the frame, and its bytes alone. Data path.
    */
-  settleChecksum(handle: number): void;
+  readonly settleChecksum: (handle: number) => void;
   /** Moves every cached buffer to the common rings. */
   flush(): void;
 }

@@ -82,15 +82,21 @@ function nullRx(k: NullConstants): Burst {
 
 /** Template: see specialise.ts. */
 function nullTx(k: NullConstants): Burst {
-  const { STATE, RUNNING, PACKETS, BYTES } = k;
+  const { STATE, RUNNING, PACKETS, BYTES, ERRORS, HOLDER_SHIFT, HOLDER_MASK } = k;
   const { cache, u8, portWords, stats, dummy, LCORE, COPY } = k;
-  const { position, dataLength, packetLength } = k.table;
+  const { position, dataLength, packetLength, ledger } = k.table;
+  const MINE = LCORE << HOLDER_SHIFT;
   return function nullTxBurst(handles, n) {
     if (portWords[STATE] !== RUNNING) return 0;
     let bytes = 0;
+    let refused = 0;
     for (let i = 0; i < n; i++) {
       const handle = handles[i];
-      bytes += packetLength[handle] | 0;
+      if ((ledger[handle] & HOLDER_MASK) !== MINE) {
+        refused++; // `put` below leaves it to whoever holds it
+        continue;
+      }
+      bytes = (bytes + packetLength[handle]) | 0;
       if (COPY) {
         const at = position[handle];
         const length = dataLength[handle];
@@ -98,8 +104,9 @@ function nullTx(k: NullConstants): Burst {
       }
     }
     cache.put(handles, 0, n, LCORE);
-    stats[PACKETS] = stats[PACKETS] + n;
+    stats[PACKETS] = stats[PACKETS] + n - refused;
     stats[BYTES] = stats[BYTES] + bytes;
+    if (refused > 0) stats[ERRORS] = stats[ERRORS] + refused;
     return n;
   };
 }

@@ -140,7 +140,7 @@ export function attachTx(queue: QueueImage, memory: LcoreMemory): Burst {
 
 /** Template: see specialise.ts. */
 function pcapTx(k: TxConstants): Burst {
-  const { STATE, RUNNING, ERRNO, PACKETS, BYTES } = k;
+  const { STATE, RUNNING, ERRNO, PACKETS, BYTES, ERRORS } = k;
   const { cache, memory, u8, portWords, words, stats, stage, status, bytesWrite } = k;
   const { writeRecordHeader, LCORE, HOLDER_SHIFT, HOLDER_MASK, FLAGGED } = k;
   const { FD, BURST_MAX, RECORD_HEADER, clockOrigin } = k;
@@ -156,9 +156,13 @@ function pcapTx(k: TxConstants): Burst {
     let to = 0;
     let bytes = 0;
     let good = 0;
+    let refused = 0;
     for (let i = 0; i < count; i++) {
       const handle = handles[i];
-      if ((ledger[handle] & HOLDER_MASK) !== MINE) continue; // refused by `put` below, which counts it
+      if ((ledger[handle] & HOLDER_MASK) !== MINE) {
+        refused++; // `put` below leaves it to whoever holds it
+        continue;
+      }
       const length = packetLength[handle];
       if (to + RECORD_HEADER + length > stage.length) {
         count = i; // the stage has room for any one frame: the rest is the caller's for now
@@ -183,6 +187,7 @@ function pcapTx(k: TxConstants): Burst {
     cache.put(handles, 0, count, LCORE);
     stats[PACKETS] = stats[PACKETS] + good;
     stats[BYTES] = stats[BYTES] + bytes;
+    if (refused > 0) stats[ERRORS] = stats[ERRORS] + refused;
     return count;
   };
 }
