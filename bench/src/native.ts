@@ -15,6 +15,15 @@ export interface BenchAddon {
   readonly ringForward: Loop;
   /** SPSC ring between the caller and a thread on `producerCpu`: [cycles, ns that both threads ran at least]. */
   readonly acrossThreads: (packets: number, producerCpu: number) => [number, number];
+  /** Tells the device of the virtio rows where weir's rings are: descriptors, available, used, of each port's two queues. */
+  readonly virtioSetup: (arena: Uint8Array, offsets: Uint32Array) => void;
+  /** The device's turn at weir's two ports; with 0 it does nothing. */
+  readonly virtioServe: (ports: number) => void;
+  /** Device and driver in C; `virtioIdle`: as many turns of a device that does nothing. */
+  readonly virtioForward: Loop;
+  readonly virtioIdle: Loop;
+  /** Of weir's device (1) or that of C: [cycles, received, sent, turns short of buffers, bad descriptors and frames, errors]. */
+  readonly virtioCounts: (weir: number) => [number, number, number, number, number, number];
   /** CPU time of a thread of this process in ns, by its system id; 0: the calling one. */
   readonly cpuNs: (tid: number) => number;
 }

@@ -11,6 +11,7 @@ import {
   Port,
   type RxQueue,
   type TxQueue,
+  type VdevDriver,
 } from "@weir/core";
 import { vdevs } from "@weir/drivers";
 
@@ -38,12 +39,15 @@ export interface AttachedPort {
 }
 
 /** @param names devices, e.g. "net_null0" */
-export async function openStage(names: readonly string[] = []): Promise<Stage> {
+export async function openStage(
+  names: readonly string[] = [],
+  drivers: readonly VdevDriver[] = vdevs,
+): Promise<Stage> {
   const memory = new PacketMemory({ threads: ["ctl", "lcore 1"] });
   const pool = memory.createPool({ name: "bench", buffers: BUFFERS, cacheSize: CACHE_SIZE });
   const somebody = memory.holders.add("ring", "somebody");
   const ports = names.map((name, id) => {
-    const driver = vdevs.find(({ prefix }) => name.startsWith(prefix));
+    const driver = drivers.find(({ prefix }) => name.startsWith(prefix));
     if (driver === undefined) throw new RangeError(`there is no driver for ${name}`);
     const port = new Port(id, driver.probe({ name, args: new Map() }, {}), memory);
     port.configure({ rx: 1, tx: 1 }, pool);

@@ -24,7 +24,7 @@
 #define KIND (1u << 8)  // pool 1, no shape
 #define CHAINED 1u
 
-enum { HOLDER_FREE, HOLDER_CACHE, HOLDER_LCORE, HOLDER_TXQ0, HOLDER_TXQ1, HOLDERS };
+enum { HOLDER_FREE, HOLDER_CACHE, HOLDER_LCORE, HOLDER_TXQ0, HOLDER_TXQ1, HOLDER_RXQ0, HOLDER_RXQ1, HOLDERS };
 
 struct ring {
   alignas(64) _Atomic uint32_t producerHead;
@@ -76,6 +76,22 @@ static inline uint64_t tscNow(void) {
   return __rdtsc();
 }
 
+// The first 12 bytes of a frame.
+struct macs {
+  uint32_t w0, w1, w2;
+};
+
+static const struct macs kMacs = {0x00000002, 0x00020000, 0x01000000};
+
+static inline void writeMacs(struct memory* m, const uint32_t* handles, uint32_t n, struct macs macs) {
+  for (uint32_t i = 0; i < n; i++) {
+    uint32_t* const at = (uint32_t*)(m->bytes + m->position[handles[i]]);
+    at[0] = macs.w0;
+    at[1] = macs.w1;
+    at[2] = macs.w2;
+  }
+}
+
 // The loops that rows call, each `times` bursts.
 void loopPool(uint32_t times);
 void loopMpmc(uint32_t times, uint32_t bulk);
@@ -89,3 +105,24 @@ void loopRing(uint32_t times);
 // Two threads and one SPSC ring: cycles that `packets` took at the consumer (the caller), and the smaller of the two
 // threads' CPU times in that while, in ns. The producer runs on `producerCpu`. 0 when it could not be started.
 uint64_t acrossThreads(uint32_t packets, int producerCpu, uint64_t* cpuNs);
+
+// What the device of the virtio rows did, in its life.
+struct virtioCounts {
+  uint64_t cycles;  // between the beginnings and ends of its turns
+  uint64_t received;
+  uint64_t sent;
+  uint64_t starved;  // turns in which a port had fewer than 32 buffers for it
+  uint64_t bad;      // descriptors, headers and frames that are not as they should be
+};
+
+// Two ports of weir's: for each the descriptors, available and used ring of receive and send, in bytes from `base`.
+void virtioSetup(uint8_t* base, const uint32_t* offsets);
+// The device's turn at weir's ports: 32 frames received at each, all that is to be sent taken. With 0 ports: nothing.
+void virtioServe(uint32_t ports);
+struct virtioCounts virtioCountsOf(bool weir);
+// The same in C, device and driver: `passes` turns of the device, each with a burst forwarded from each port. Idle: without
+// any work.
+void loopVirtio(uint32_t passes);
+void loopVirtioIdle(uint32_t passes);
+// Errors and drops of the driver in C.
+uint64_t virtioErrors(void);

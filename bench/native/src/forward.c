@@ -126,19 +126,6 @@ static __attribute__((noinline)) uint32_t ringTx(struct queue* q, uint32_t* hand
   return n;
 }
 
-struct macs {
-  uint32_t w0, w1, w2;
-};
-
-static inline void writeMacs(struct memory* m, const uint32_t* handles, uint32_t n, struct macs macs) {
-  for (uint32_t i = 0; i < n; i++) {
-    uint32_t* const at = (uint32_t*)(m->bytes + m->position[handles[i]]);
-    at[0] = macs.w0;
-    at[1] = macs.w1;
-    at[2] = macs.w2;
-  }
-}
-
 static void forward(struct queue* rx, burst rxBurst, struct queue* tx, burst txBurst, struct macs macs) {
   uint32_t handles[BURST];
   const uint32_t n = rxBurst(rx, handles, BURST);
@@ -154,8 +141,6 @@ static void forward(struct queue* rx, burst rxBurst, struct queue* tx, burst txB
 // Not const: the compiler must not see which functions the loop calls.
 static burst nullBursts[2] = {nullRx, nullTx};
 static burst ringBursts[2] = {ringRx, ringTx};
-
-static const struct macs kMacs = {0x00000002, 0x00020100, 0x01000000};
 
 void loopNull(uint32_t times) {
   static struct queue queues[4];

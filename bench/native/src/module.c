@@ -25,6 +25,9 @@ LOOP(loopSwapMacs)
 LOOP(loopWriteMacs)
 LOOP(loopNull)
 LOOP(loopRing)
+LOOP(loopVirtio)
+LOOP(loopVirtioIdle)
+LOOP(virtioServe)
 
 static napi_value loopMpmc_(napi_env env, napi_callback_info info) {
   const uint32_t bulk = argumentOf(env, info, 1);
@@ -46,6 +49,37 @@ static napi_value acrossThreads_(napi_env env, napi_callback_info info) {
   uint64_t cpuNs = 0;
   const uint64_t cycles = acrossThreads(argumentOf(env, info, 0), (int)argumentOf(env, info, 1), &cpuNs);
   return pairOf(env, cycles, cpuNs);
+}
+
+// (bytes: Uint8Array over the arena, offsets: Uint32Array of 12)
+static napi_value virtioSetup_(napi_env env, napi_callback_info info) {
+  napi_value argv[2];
+  size_t argc = 2;
+  void* data[2] = {NULL, NULL};
+  size_t length[2] = {0, 0};
+  napi_get_cb_info(env, info, &argc, argv, NULL, NULL);
+  for (size_t i = 0; i < 2; i++) napi_get_typedarray_info(env, argv[i], NULL, &length[i], &data[i], NULL, NULL);
+  if (data[0] == NULL || data[1] == NULL || length[1] != 12) {
+    napi_throw_type_error(env, NULL, "virtioSetup: the arena and 12 offsets are needed");
+    return NULL;
+  }
+  virtioSetup(data[0], data[1]);
+  return NULL;
+}
+
+// (weir: 1 or 0): [cycles, received, sent, starved, bad, errors of the driver in C]
+static napi_value virtioCounts_(napi_env env, napi_callback_info info) {
+  const bool weir = argumentOf(env, info, 0) != 0;
+  const struct virtioCounts c = virtioCountsOf(weir);
+  const uint64_t values[] = {c.cycles, c.received, c.sent, c.starved, c.bad, weir ? 0 : virtioErrors()};
+  napi_value result;
+  napi_create_array_with_length(env, sizeof values / sizeof *values, &result);
+  for (uint32_t i = 0; i < sizeof values / sizeof *values; i++) {
+    napi_value number;
+    napi_create_double(env, (double)values[i], &number);
+    napi_set_element(env, result, i, number);
+  }
+  return result;
 }
 
 // CPU time in ns of a thread of this process, by its system id; 0: the calling one.
@@ -72,7 +106,8 @@ NAPI_MODULE_INIT() {
       {"pool", loopPool_},         {"mpmc", loopMpmc_},           {"spsc", loopSpsc_},
       {"ledger", loopLedger_},     {"swapMacs", loopSwapMacs_},   {"writeMacs", loopWriteMacs_},
       {"nullForward", loopNull_},  {"ringForward", loopRing_},    {"acrossThreads", acrossThreads_},
-      {"cpuNs", cpuNs_},
+      {"cpuNs", cpuNs_},           {"virtioForward", loopVirtio_}, {"virtioIdle", loopVirtioIdle_},
+      {"virtioServe", virtioServe_}, {"virtioSetup", virtioSetup_}, {"virtioCounts", virtioCounts_},
   };
   for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
     napi_value function;

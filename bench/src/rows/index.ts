@@ -4,5 +4,12 @@ import { forwardRows } from "./forward.js";
 import { frameRows } from "./frames.js";
 import { poolRows } from "./pool.js";
 import { ringRows } from "./rings.js";
+import { virtioRows } from "./virtio.js";
 
-export const rows: readonly Row[] = [...poolRows, ...ringRows, ...frameRows, ...forwardRows];
+export const rows: readonly Row[] = [
+  ...poolRows,
+  ...ringRows,
+  ...frameRows,
+  ...forwardRows,
+  ...virtioRows,
+];
