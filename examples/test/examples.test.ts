@@ -93,6 +93,7 @@ const taps =
     t.is(run("-n", namespace, "link", "set", iface, "up"), "");
     for (const [target, size] of [
       ["192.0.2.77", "56"],
+      ["192.0.2.78", "56"],
       ["192.0.2.200", "1400"],
     ]) {
       const { stdout } = spawnSync(
@@ -103,11 +104,9 @@ const taps =
           namespace,
           "ping",
           "-c",
-          "3",
-          "-i",
-          "0.05",
+          "1", // after a first reply ping waits two round trips for the rest, however long -W says
           "-W",
-          "5",
+          "10",
           "-s",
           size,
           target,
