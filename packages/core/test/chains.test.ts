@@ -12,7 +12,7 @@ test("no sequence of operations on frames loses a byte or a buffer, or leaves a 
   const op = fc.oneof({ weight: 3, arbitrary: frameOps }, { weight: 1, arbitrary: bufferOps });
   fc.assert(fc.property(fc.array(op, { maxLength: 60, size: "max" }), fc.nat(), runOps), {
     seed: seedOf(t),
-    numRuns: 100,
+    numRuns: 60,
     includeErrorInReport: true,
   });
   t.pass();

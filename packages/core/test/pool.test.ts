@@ -18,7 +18,7 @@ const THREADS = ["ctl", "lcore 1", "lcore 2"];
 test("no sequence of operations on buffers loses one, gives one out twice, or miscounts a fault", (t) => {
   fc.assert(fc.property(fc.array(bufferOps, { maxLength: 80, size: "max" }), fc.nat(), runOps), {
     seed: seedOf(t),
-    numRuns: 100,
+    numRuns: 60,
     includeErrorInReport: true,
   });
   t.pass();

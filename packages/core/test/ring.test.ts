@@ -1,5 +1,6 @@
 // Both rings: against a plain array in one thread, with indices about to wrap, and with every entry followed across threads.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import test from "ava";
 import fc from "fast-check";
@@ -196,6 +197,37 @@ test("a million entries of two producers reach two consumers of an mpmc ring onc
   for (const each of takens) t.true(inOrder(each, 2, half));
   t.is(attachMpmcRing(ring, "after").count(), 0);
 });
+
+for (const [side, other, head, tail] of [
+  ["producer", "consumers", 0, 16],
+  ["consumer", "producers", 32, 48],
+] as const) {
+  test(`what a ${side} of an mpmc ring has done is not seen by the ${other} before an earlier ${side} is done too`, async (t) => {
+    t.timeout(DEADLINE_MS + 20_000);
+    const ring = createMpmcRing(8);
+    const words = new Int32Array(ring.words);
+    if (side === "consumer") attachMpmcRing(ring, "fill").enqueue(Uint32Array.of(7, 8, 9), 0, 3);
+    words[head] = 2; // somebody has reserved two places, and was preempted
+    const work: Omit<RingWork, "stop"> = {
+      kind: "mpmc",
+      side,
+      ring,
+      first: 5,
+      count: 1,
+      total: 1,
+      taken: new SharedArrayBuffer(4),
+    };
+    const ended = runWorkers([work]);
+    while (Atomics.load(words, head) !== 3) await sleep(1);
+    await sleep(20);
+    t.is(Atomics.load(words, tail), 0);
+    Atomics.store(words, tail, 2); // and goes on
+    const [taken] = await ended;
+    t.is(Atomics.load(words, tail), 3);
+    if (side === "consumer") t.deepEqual([...taken], [9]);
+    else t.is(new Uint32Array(ring.entries)[2], 5);
+  });
+}
 
 test("a million entries over two spsc rings, a thread at each end, arrive once each and in order", async (t) => {
   t.timeout(DEADLINE_MS + 20_000);
