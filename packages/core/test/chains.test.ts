@@ -82,6 +82,24 @@ test("a frame of 255 segments is made, cloned and given back; of 256 none is mad
   closeClean(memory);
 });
 
+test("no verb of a frame does anything to a number that is none, or waits for its end", (t) => {
+  const { memory, frames } = frameMemory(10);
+  const handle = frames.alloc();
+  for (const bad of [0, 0xffffffff, memory.arena.slotsMax, memory.arena.slotsMax - 1]) {
+    t.false(frames.setLength(bad, 0));
+    t.is(frames.prepend(bad, 0), -1);
+    t.false(frames.trimFront(bad, 0));
+    t.false(frames.trimEnd(bad, 0));
+    t.false(frames.chain(bad, handle));
+    t.false(frames.chain(handle, bad));
+    t.is(frames.clone(bad), 0);
+    t.is(frames.fragment(bad, 0, 1), 0);
+  }
+  frames.free(handle);
+  t.deepEqual(Object.values(memory.faults()), [0, 0, 0, 0, 0]);
+  closeClean(memory);
+});
+
 test("a chain that was bent into a loop is given back once, and counted", (t) => {
   const { memory, frames } = frameMemory(10);
   const head = frames.fromBytes(source, 0, 5000);

@@ -59,8 +59,8 @@ export interface Frames {
   /** Drops `n` bytes at the end, from the last segment; false when it has fewer. */
   trimEnd(handle: number, n: number): boolean;
   /**
-   * Appends the frame `tail` to `head`; true: `tail` is part of `head` now; false: they are as before, because one is 0,
-   * `tail` is part of `head` already, or there would be more than 255 segments.
+   * Appends the frame `tail` to `head`; true: `tail` is part of `head` now; false: they are as before, because one is not the
+   * caller's, `tail` is part of `head` already, or there would be more than 255 segments.
    */
   chain(head: number, tail: number): boolean;
   /** Fills the frame's segments with `count` bytes of `source` from `at`; returns the frame, or 0 when the pool is dry. */
@@ -200,8 +200,9 @@ function framesTemplate(k: FramesConstants): Frames {
   }
 
   function chain(head: number, tail: number): boolean {
+    if (!isMine(head) || !isMine(tail)) return false;
     const count = segments[head] + segments[tail];
-    if (count > SEGMENTS_LIMIT || head === 0 || tail === 0) return false;
+    if (count > SEGMENTS_LIMIT) return false;
     const end = last(head);
     if (end === last(tail)) return false; // a part of itself: the chain would have no end
     settle(head); // a checksum reaches to the end of the frame
@@ -341,7 +342,7 @@ function framesTemplate(k: FramesConstants): Frames {
       return at;
     },
     trimFront(handle, n) {
-      if (n < 0 || n > dataLength[handle]) return false;
+      if (!isMine(handle) || n < 0 || n > dataLength[handle]) return false;
       moveStart(handle, -n);
       position[handle] = position[handle] + n;
       dataLength[handle] = dataLength[handle] - n;
@@ -349,6 +350,7 @@ function framesTemplate(k: FramesConstants): Frames {
       return true;
     },
     trimEnd(handle, n) {
+      if (!isMine(handle)) return false;
       const end = last(handle);
       if (n < 0 || n > dataLength[end]) return false;
       dataLength[end] = dataLength[end] - n;
